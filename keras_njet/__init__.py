@@ -1,0 +1,10 @@
+"""N-Jet layers for Keras 3: convolutions that learn the size of their filters and feature maps."""
+
+from keras_njet.callbacks import ResolutionCallback as ResolutionCallback
+from keras_njet.following import update_sizes as update_sizes
+from keras_njet.initializers import NJetVarianceScaling as NJetVarianceScaling
+from keras_njet.layers import NJetConv2D as NJetConv2D
+from keras_njet.layers import SafeSubsample as SafeSubsample
+
+__version__ = "0.1.0"
+__all__ = ["NJetConv2D", "NJetVarianceScaling", "ResolutionCallback", "SafeSubsample", "update_sizes"]

@@ -1,0 +1,48 @@
+"""Checks of constructor arguments. Each returns the value it was given, in its standard form, or raises ValueError."""
+
+import math
+import numbers
+
+import keras
+
+
+def integer(name: str, value, least: int) -> int:
+    """An integer that is at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(f"`{name}` must be an integer of at least {least}. Received: {name}={value!r}")
+    return int(value)
+
+
+def positive(name: str, value) -> float:
+    """A finite number above zero."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not (math.isfinite(value) and value > 0):
+        raise ValueError(f"`{name}` must be a finite number above 0. Received: {name}={value!r}")
+    return float(value)
+
+
+def pair_of_integers(name: str, value) -> tuple[int, int]:
+    """An integer of at least 1, or a pair of them."""
+    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(pair) != 2:
+        raise ValueError(f"`{name}` must be an integer or a pair of integers. Received: {name}={value!r}")
+    return integer(name, pair[0], least=1), integer(name, pair[1], least=1)
+
+
+def one_of(name: str, value, allowed: tuple[str, ...]) -> str:
+    """One of several strings."""
+    if value not in allowed:
+        raise ValueError(f"`{name}` must be one of {allowed}. Received: {name}={value!r}")
+    return value
+
+
+def data_format(value: str | None) -> str:
+    """A data format, by default that of the Keras configuration."""
+    value = keras.config.image_data_format() if value is None else value
+    return one_of("data_format", value, ("channels_last", "channels_first"))
+
+
+def drawn(value):
+    """A number, drawn if it is given as a Keras initializer."""
+    if isinstance(value, (str, dict, keras.initializers.Initializer)):
+        return float(keras.ops.convert_to_numpy(keras.initializers.get(value)(())))
+    return value

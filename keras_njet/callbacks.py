@@ -1,0 +1,53 @@
+"""`ResolutionCallback`, which tunes and logs what `fit` does with σ anyway."""
+
+import keras
+
+from keras_njet import _arguments
+from keras_njet._backend import inner_layers
+from keras_njet.following import update_sizes
+from keras_njet.layers.njet_conv2d import NJetConv2D
+
+
+class ResolutionCallback(keras.callbacks.Callback):
+    """Logs the learned scales and filter sizes, and can update the sizes of feature maps more often.
+
+    `fit` brings the sizes that follow σ (section IV of the paper) up to date at the start of every epoch without this
+    callback. It adds `<layer>/sigma` and `<layer>/kernel_size` to the logs of each epoch, and so to the `History`,
+    `CSVLogger` or TensorBoard, and can update the sizes within an epoch.
+
+    Args:
+        update_freq: "epoch", or an integer n ≥ 1: also update the sizes after every n batches. Each update that changes
+            a size has the training function compiled anew. Defaults to "epoch".
+        log: Whether to add to the logs. Defaults to True.
+
+    Raises:
+        ValueError: If `update_freq` is neither "epoch" nor a positive integer.
+
+    Example:
+
+    >>> model = keras.Sequential([keras_njet.NJetConv2D(4, name="conv"), keras.layers.GlobalMaxPooling2D()])
+    >>> model.compile("sgd", "mse")
+    >>> x, y = numpy.zeros((8, 16, 16, 1)), numpy.zeros((8, 4))
+    >>> history = model.fit(x, y, callbacks=[keras_njet.ResolutionCallback()], verbose=0)
+    >>> history.history["conv/sigma"]
+    [1.0]
+    """
+
+    def __init__(self, update_freq="epoch", log: bool = True):
+        super().__init__()
+        if update_freq != "epoch":
+            update_freq = _arguments.integer("update_freq", update_freq, least=1)
+        self.update_freq = update_freq
+        self.log = log
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.update_freq != "epoch" and (batch + 1) % self.update_freq == 0:
+            update_sizes(self.model)
+
+    def on_epoch_end(self, epoch, logs=None):
+        update_sizes(self.model)
+        if self.log and logs is not None:
+            for layer in inner_layers(self.model):
+                if isinstance(layer, NJetConv2D):
+                    logs[f"{layer.name}/sigma"] = layer.log2_sigma.current()
+                    logs[f"{layer.name}/kernel_size"] = layer.kernel_size[0]

@@ -1,0 +1,114 @@
+"""`SafeSubsample`, which shrinks a feature map as far as a learned scale allows."""
+
+import keras
+from keras import ops
+
+from keras_njet import _arguments, evaluation
+from keras_njet._backend import calling_model, inner_layers
+from keras_njet.layers.njet_conv2d import NJetConv2D
+from keras_njet.sampling import bilinear_matrix
+
+
+@keras.saving.register_keras_serializable(package="keras_njet")
+class SafeSubsample(keras.layers.Layer):
+    """Shrinks a feature map to ⌊s·½^(σ/r)⌋ pixels an axis, with the learned σ of an N-Jet layer.
+
+    A convolution of scale σ leaves no detail finer than σ, so its feature map can be sampled more coarsely without
+    loss (section IV of the paper). The map is resampled linearly, as a product with one matrix an axis, and has at least
+    one pixel.
+
+    The size follows σ: `fit`, `evaluate` and `predict` bring it up to date when they start, `fit` at the start of every
+    epoch. No other layer of the model may therefore depend on the size: end the model in global pooling, say.
+
+    Right after an N-Jet layer, `NJetConv2D(subsample_rate=4.0)` gives the same result and computes only the pixels that
+    are kept. Use this layer further down, or for a second branch that must have the same size as the first: the
+    shortcut of a residual block.
+
+    Args:
+        source: The `keras_njet.NJetConv2D` whose σ decides, or its name. A name is looked up, when the layer is called,
+            in the model that contains both.
+        rate: Number r > 0, the σ at which the feature map has half its size. Defaults to 4, the paper's choice.
+        data_format: "channels_last" or "channels_first". Defaults to `keras.config.image_data_format()`.
+        **kwargs: `name`, `dtype` of the layer.
+
+    Input shape:
+        `(batch, height, width, channels)`, or `(batch, channels, height, width)` with "channels_first".
+
+    Output shape:
+        `(batch, new_height, new_width, channels)`, or `(batch, channels, new_height, new_width)`. Height and width are
+        None in a symbolic call.
+
+    Returns:
+        A tensor: the smaller feature map.
+
+    Raises:
+        ValueError: If `rate` is not positive, if `source` is neither an N-Jet layer nor a name, or if the model has no
+            N-Jet layer of this name.
+
+    Example: a residual block whose shortcut follows.
+
+    >>> inputs = keras.Input((32, 32, 8))
+    >>> convolution = keras_njet.NJetConv2D(8, subsample_rate=4.0)
+    >>> x = keras.layers.ReLU()(convolution(inputs))
+    >>> x = keras.layers.Add()([x, keras_njet.SafeSubsample(convolution, rate=4.0)(inputs)])
+    >>> keras.Model(inputs, x)(numpy.zeros((1, 32, 32, 8))).shape
+    (1, 26, 26, 8)
+    """
+
+    def __init__(self, source, rate: float = 4.0, data_format: str | None = None, **kwargs):
+        super().__init__(**kwargs)
+        if not isinstance(source, (str, NJetConv2D)):
+            raise ValueError(f"`source` must be an NJetConv2D layer or the name of one. Received: source={source!r}")
+        self._source = _Untracked(source)
+        self.rate = _arguments.positive("rate", rate)
+        self.data_format = _arguments.data_format(data_format)
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+        self.built = True
+
+    def call(self, inputs):
+        source = self._find_source()
+        channels_first = self.data_format == "channels_first"
+        x = ops.transpose(inputs, (0, 2, 3, 1)) if channels_first else inputs
+        dtype = keras.backend.result_type(self.compute_dtype, "float32")
+        matrices = []
+        for size in ops.shape(x)[1:3]:
+            matrix = bilinear_matrix(size, source.subsampled_size(size, self.rate, inputs), dtype)
+            matrices.append(ops.cast(matrix, self.compute_dtype))
+        outputs = evaluation.resample(x, *matrices)
+        return ops.transpose(outputs, (0, 3, 1, 2)) if channels_first else outputs
+
+    def compute_output_shape(self, input_shape):
+        if self.data_format == "channels_last":
+            return (input_shape[0], None, None, input_shape[3])
+        return (input_shape[0], input_shape[1], None, None)
+
+    def get_config(self):
+        source = self._source.layer
+        name = source if isinstance(source, str) else source.name
+        return {**super().get_config(), "source": name, "rate": self.rate, "data_format": self.data_format}
+
+    def _find_source(self):
+        if isinstance(self._source.layer, str):
+            self._source.layer = _innermost(calling_model(self), self, self._source.layer)
+        return self._source.layer
+
+
+class _Untracked:
+    """Holds a layer without making it, and its weights, a part of the layer that has this attribute."""
+
+    def __init__(self, layer):
+        self.layer = layer
+
+
+def _innermost(model, layer, name):
+    """The N-Jet layer called `name` in the smallest model that contains it and `layer`."""
+    models = [] if model is None else [model, *(inner for inner in inner_layers(model) if isinstance(inner, keras.Model))]
+    contents = sorted((inner_layers(inner) for inner in models), key=len)
+    for layers in contents:
+        found = [other for other in layers if isinstance(other, NJetConv2D) and other.name == name]
+        if found and any(other is layer for other in layers):
+            return found[0]
+    raise ValueError(
+        f"SafeSubsample layer '{layer.name}' must be called in a model that contains the N-Jet layer whose σ it follows. "
+        f"Received: source={name!r}, model={None if model is None else model.name!r}"
+    )

@@ -1,0 +1,63 @@
+"""From σ to sizes: the only place where a scale becomes a number of pixels.
+
+Each function takes the scale either as a Python number, and returns an `int`, or as a tensor, and returns a tensor:
+the first decides the shape of an array, the second follows σ inside a compiled function. Values within one part in a
+hundred thousand of a whole number count as that number, so that rounding in σ = 2^s does not change a size.
+"""
+
+import math
+
+from keras import ops
+
+MAX_RADIUS = 1024
+"""Largest radius of a filter, in pixels. Wider Gaussians are cut off there: 2049 pixels outgrow any feature map."""
+
+_TOLERANCE = 1e-5
+
+
+def filter_radius(sigma, extent):
+    """Radius ⌈kσ⌉ of the support of a filter, at least 1 and at most `MAX_RADIUS` pixels (section III-C).
+
+    Args:
+        sigma: σ > 0 in pixels, a number or a scalar tensor.
+        extent: Number k > 0, the half-width of the support in units of σ.
+
+    Returns:
+        An `int` for a number, a scalar tensor of the dtype of `sigma` for a tensor.
+    """
+    if ops.is_tensor(sigma):
+        return ops.clip(ops.ceil(extent * sigma * (1.0 - _TOLERANCE)), 1.0, float(MAX_RADIUS))
+    return max(1, math.ceil(min(extent * sigma, MAX_RADIUS) * (1.0 - _TOLERANCE)))
+
+
+def kernel_size(sigma: float, extent: float) -> int:
+    """Size s = 2⌈kσ⌉ + 1 of a filter, in pixels (section III-C).
+
+    Example:
+
+    >>> kernel_size(sigma=1.0, extent=2.0)
+    5
+    """
+    return 2 * filter_radius(sigma, extent) + 1
+
+
+def subsampled_size(sigma, size, rate: float):
+    """Size ⌊s·½^(σ/r)⌋ of a safely subsampled feature map, at least 1 pixel (section IV).
+
+    Args:
+        sigma: σ > 0 in pixels, a number or a scalar tensor.
+        size: Size s of the feature map along one axis, in pixels: an integer or an integer tensor.
+        rate: Number r > 0, the σ at which the feature map has half its size.
+
+    Returns:
+        An `int` if `sigma` and `size` are numbers, else a scalar tensor of dtype "int32".
+
+    Example:
+
+    >>> subsampled_size(sigma=4.0, size=32, rate=4.0)
+    16
+    """
+    if ops.is_tensor(sigma) or ops.is_tensor(size):
+        exact = ops.cast(size, "float32") * 0.5 ** (sigma / rate)
+        return ops.cast(ops.maximum(ops.floor(exact * (1.0 + _TOLERANCE)), 1.0), "int32")
+    return max(1, math.floor(size * 0.5 ** (sigma / rate) * (1.0 + _TOLERANCE)))
