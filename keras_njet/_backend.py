@@ -35,7 +35,7 @@ def inner_layers(model: keras.Model) -> list[keras.Layer]:
 def is_traced_for_training(layer: keras.Layer, x) -> bool:
     """Whether the present call of `layer` on the tensor `x` is being compiled, and in training mode."""
     traced = backend_utils.in_tf_graph() or jax_utils.is_in_jax_tracing_scope(x)
-    return bool(traced and layer._get_call_context().training)
+    return bool(traced and layer._get_call_context().get_value("training"))
 
 
 def _outside_of_graphs():

@@ -9,13 +9,14 @@ Feature maps are "channels_last" in this module. Coefficients have the shape `(b
 the order of `derivative_orders`; matrices have the shape `(order + 1, new size, size)`.
 """
 
+import keras
 from keras import ops
 
 from keras_njet.scale_space import derivative_orders
 
-# Relative cost of a multiply-accumulate, measured by `benchmarks/conv2d.py --fit` (README of that folder).
-MATRIX_COST = 1.5
-DENSE_COST = 1.0
+# Time of a multiply-accumulate of the dense evaluation, in units of one of the evaluation by matrices, measured with
+# `benchmarks/conv2d.py` on a CPU. XLA's convolutions are slow inside a conditional, where JAX needs them.
+DENSE_COST = {"tensorflow": 0.7, "torch": 0.7, "jax": 10.0}
 LARGEST_DENSE_RADIUS = 4
 _UNKNOWN_SIZE = 64
 
@@ -35,23 +36,16 @@ def convolve_by_matrices(x, coefficients, along_height, along_width, groups: int
     Returns:
         A tensor of shape `(batch, new_height, new_width, filters)`.
     """
+    if mixing == "last":
+        return _mix_last(x, coefficients, along_height, along_width, groups)
     order = along_width.shape[0] - 1
     blocks = _blocks_of_equal_j(coefficients, order)
     if mixing == "first":
-        columns = [_mix_then_width(x, block, along_width, groups) for block in blocks]
-        terms = [_along_height(along_height[j], columns[j]) for j in range(order + 1)]
+        mixed = [_mix_then_width(x, block, along_width, groups) for block in blocks]
     else:
-        rows = _all_orders_along_width(x, along_width)
-        channels = x.shape[-1]
-        rows = [rows[..., : (order + 1 - j) * channels] for j in range(order + 1)]
-        if mixing == "between":
-            terms = [
-                _along_height(along_height[j], _mix(rows[j], blocks[j], channels, groups)) for j in range(order + 1)
-            ]
-        else:
-            terms = [
-                _mix(_along_height(along_height[j], rows[j]), blocks[j], channels, groups) for j in range(order + 1)
-            ]
+        rows, channels = _all_orders_along_width(x, along_width), x.shape[-1]
+        mixed = [_mix(rows[..., : block.shape[0] * channels], block, channels, groups) for block in blocks]
+    terms = [_along_height(matrix, term) for matrix, term in zip(along_height, mixed, strict=True)]
     return sum(terms[1:], terms[0])
 
 
@@ -112,9 +106,9 @@ def largest_dense_radius(in_size, out_size, channels: int, filters: int, groups:
     Returns:
         An integer between 0 and `LARGEST_DENSE_RADIUS`.
     """
-    by_matrices = MATRIX_COST * min(matrix_costs(in_size, out_size, channels, filters, groups, order).values())
+    by_matrices = min(matrix_costs(in_size, out_size, channels, filters, groups, order).values())
     height, width = _known(out_size)
-    one_pixel = DENSE_COST * height * width * channels // groups * filters
+    one_pixel = DENSE_COST[keras.backend.backend()] * height * width * channels // groups * filters
     radii = range(LARGEST_DENSE_RADIUS, 0, -1)
     return next((radius for radius in radii if (2 * radius + 1) ** 2 * one_pixel < by_matrices), 0)
 
@@ -173,6 +167,22 @@ def _mix(x, coefficients, channels, groups):
         coefficients = ops.reshape(ops.transpose(coefficients, (2, 0, 1, 3)), (groups, orders * size, -1))
         mixed = ops.transpose(ops.matmul(ops.reshape(x, (groups, -1, orders * size)), coefficients), (1, 0, 2))
     return ops.reshape(mixed, (-1, height, width, filters))
+
+
+def _mix_last(x, coefficients, along_height, along_width, groups):
+    """All basis responses of the input channels, then one mixing; channels lead until then since they are few."""
+    _, height, width, channels = ops.shape(x)
+    order, new_height, new_width = along_width.shape[0] - 1, ops.shape(along_height)[1], ops.shape(along_width)[1]
+    across = ops.transpose(ops.reshape(along_width, (-1, width)))
+    rows = ops.matmul(ops.reshape(ops.transpose(x, (0, 3, 1, 2)), (-1, width)), across)
+    rows = ops.reshape(rows, (-1, height, (order + 1) * new_width))
+    responses = [ops.matmul(along_height[j], rows[..., : (order + 1 - j) * new_width]) for j in range(order + 1)]
+    basis = coefficients.shape[0]
+    responses = ops.reshape(ops.concatenate(responses, axis=-1), (-1, channels, new_height, basis, new_width))
+    responses = ops.reshape(
+        ops.transpose(responses, (0, 2, 4, 3, 1)), (-1, new_height, new_width, basis * channels)
+    )
+    return _mix(responses, coefficients, channels, groups)
 
 
 def _mix_then_width(x, coefficients, matrices, groups):

@@ -1,22 +1,24 @@
 """Initialisation of the coefficients α."""
 
+import functools
 import math
 
 import keras
 import numpy as np
 
+from keras_njet import _arguments
 from keras_njet.scale_space import derivative_orders
 from keras_njet.sizes import filter_radius
 
 
 @keras.saving.register_keras_serializable(package="keras_njet")
 class NJetVarianceScaling(keras.initializers.RandomNormal):
-    """Draws coefficients α such that an N-Jet layer keeps the variance of its input, for any order, σ and fan-in.
+    """Draws coefficients α such that a stack of N-Jet layers keeps the variance of its activations.
 
-    The coefficients are normally distributed with mean 0 and variance `scale / (fan_in·E)`. The fan-in is the number
-    of input channels of a group. E = Σ_{ij} E_ij sums the share of the input's variance that each basis filter lets
-    through. A feature map inside a network has been smoothed by the layers before, so E_ij is taken for white noise
-    smoothed at the scale σ: E_ij = ‖G^{i,j} * G‖² / ‖G‖². For small σ that is white noise itself.
+    The coefficients are normally distributed with mean 0 and variance `1 / (fan_in·g)`, the fan-in being the number of
+    input channels of a group. g is the share of its input's variance that Σ_{ij} |G^{i,j}|² lets through. That depends
+    on the input's spectrum: smooth maps pass a Gaussian unharmed, white noise does not. g is therefore computed for the
+    spectrum that feature maps have inside a stack of such layers, for this order and σ, see `transmitted_variance`.
 
     The paper draws α from N(0, 1) and leans on batch normalisation (section IV); that is
     `keras.initializers.RandomNormal(stddev=1.0)`.
@@ -24,24 +26,20 @@ class NJetVarianceScaling(keras.initializers.RandomNormal):
     Args:
         sigma: Number σ > 0 in pixels, the scale the layer starts with. Defaults to 1.
         extent: Number k > 0, half-width of the support in units of σ. Defaults to 2.
-        scale: Number > 0 that multiplies the variance: 1 for a layer without activation, 2 for one followed by a
-            rectifier (He et al., 2015). Defaults to 1.
+        rectified: Whether a rectifier follows, which halves the variance (He et al., 2015). Defaults to False.
         seed: Integer or `keras.random.SeedGenerator`. Defaults to a random seed.
 
     Example:
 
-    >>> initializer = NJetVarianceScaling(sigma=2.0, seed=0)
+    >>> initializer = NJetVarianceScaling(sigma=2.0, rectified=True, seed=0)
     >>> layer = keras_njet.NJetConv2D(16, sigma=2.0, coefficient_initializer=initializer)
     """
 
-    def __init__(self, sigma: float = 1.0, extent: float = 2.0, scale: float = 1.0, seed=None):
+    def __init__(self, sigma: float = 1.0, extent: float = 2.0, rectified: bool = False, seed=None):
         super().__init__(mean=0.0, seed=seed)
-        for name, value in (("sigma", sigma), ("extent", extent), ("scale", scale)):
-            if not (np.isfinite(value) and value > 0):
-                raise ValueError(f"`{name}` must be a positive number. Received: {name}={value}")
-        self.sigma = sigma
-        self.extent = extent
-        self.scale = scale
+        self.sigma = _arguments.positive("sigma", sigma)
+        self.extent = _arguments.positive("extent", extent)
+        self.rectified = bool(rectified)
 
     def __call__(self, shape, dtype=None):
         """Draws coefficients of shape `(basis, channels / groups, filters)`."""
@@ -52,25 +50,52 @@ class NJetVarianceScaling(keras.initializers.RandomNormal):
                 "The coefficients must have the shape (basis, channels, filters), with (N + 1)(N + 2) / 2 basis filters "
                 f"for an order N. Received: shape={tuple(shape)}"
             )
-        stddev = math.sqrt(self.scale / (fan_in * _transmitted_variance(self.sigma, self.extent, order)))
-        return keras.random.normal(shape, stddev=stddev, dtype=dtype, seed=self.seed)
+        gain = 2.0 if self.rectified else 1.0
+        variance = gain / (fan_in * transmitted_variance(self.sigma, self.extent, order, self.rectified))
+        return keras.random.normal(shape, stddev=math.sqrt(variance), dtype=dtype, seed=self.seed)
 
     def get_config(self):
-        config = {"sigma": self.sigma, "extent": self.extent, "scale": self.scale}
+        config = {"sigma": self.sigma, "extent": self.extent, "rectified": self.rectified}
         return {**config, "seed": super().get_config()["seed"]}
 
 
-def _transmitted_variance(sigma, extent, order):
-    """E = Σ_{ij} ‖G^{i,j} * G‖² / ‖G‖², in NumPy since a layer may be built while a backend traces.
+@functools.lru_cache
+def transmitted_variance(sigma: float, extent: float, order: int, rectified: bool, depth: int = 10) -> float:
+    """Share of the variance that the basis filters let through, inside a stack of N-Jet layers.
 
-    Both norms are products of one over x and one over y.
+    Follows the power spectrum S of a wide network's activations from white noise through `depth` layers. A layer turns
+    S(ω) into S(ω)·Σ_{ij} |G^{i,j}(ω)|². A rectifier turns the autocorrelation ρ of a normal field into
+    (√(1 - ρ²) + ρ·(π - arccos ρ)) / π (Cho & Saul, 2009). All in NumPy, for layers may be built while a backend traces.
+
+    Args:
+        sigma, extent, order: Of the layer. A scale above 4 pixels counts as 4: the shares no longer depend on it.
+        rectified: Whether a rectifier follows each layer.
+        depth: Number of layers after which the share is taken.
+
+    Returns:
+        A number > 0.
     """
+    sigma = min(sigma, 4.0)
     radius = filter_radius(sigma, extent)
+    size = 2 ** math.ceil(math.log2(16 * radius))
+    power = np.abs(np.fft.fft(_derivatives(sigma, radius, order), size)) ** 2
+    transfer = sum(np.outer(power[j], power[i]) for i, j in derivative_orders(order))
+    spectrum, share = np.ones((size, size)), 0.0
+    for _ in range(depth):
+        share = np.sum(spectrum * transfer) / np.sum(spectrum)
+        spectrum = spectrum * transfer / np.sum(spectrum * transfer)
+        if rectified:
+            correlation = np.fft.ifft2(spectrum).real
+            correlation = np.clip(correlation / correlation[0, 0], -1.0, 1.0)
+            angle = np.arccos(correlation)
+            spectrum = np.fft.fft2((np.sin(angle) + correlation * (np.pi - angle)) / np.pi).real.clip(0.0)
+    return float(share)
+
+
+def _derivatives(sigma, radius, order):
+    """`keras_njet.scale_space.gaussian_derivatives` on the pixel grid, in NumPy."""
     x = np.arange(-radius, radius + 1)
     gaussian = np.exp(-((x / sigma) ** 2) / 2)
-    norms = []
-    for m in range(order + 1):
-        polynomial = np.polynomial.hermite.hermval(x / (sigma * math.sqrt(2)), [0] * m + [1])
-        derivative = (-1 / math.sqrt(2)) ** m * polynomial * gaussian / gaussian.sum()
-        norms.append(np.sum(np.convolve(derivative, gaussian) ** 2) / np.sum(gaussian**2))
-    return sum(norms[i] * norms[j] for i, j in derivative_orders(order))
+    z = x / (sigma * math.sqrt(2))
+    hermite = [np.polynomial.hermite.hermval(z, [0] * m + [1]) for m in range(order + 1)]
+    return np.stack([(-1 / math.sqrt(2)) ** m * hermite[m] * gaussian / gaussian.sum() for m in range(order + 1)])

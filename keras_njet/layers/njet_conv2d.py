@@ -131,7 +131,7 @@ class NJetConv2D(keras.layers.Layer):
                 f"groups={groups}"
             )
         self.coefficient_initializer = keras.initializers.get(coefficient_initializer) or NJetVarianceScaling(
-            self.initial_sigma, self.extent, scale=2.0 if self.activation.__name__ in _RECTIFIERS else 1.0
+            self.initial_sigma, self.extent, rectified=self.activation.__name__ in _RECTIFIERS
         )
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.coefficient_regularizer = keras.regularizers.get(coefficient_regularizer)

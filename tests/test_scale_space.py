@@ -1,0 +1,114 @@
+"""Guards the mathematics of section III against SciPy, NumPy's polynomials, finite differences and moments."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+import scipy.ndimage
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import ops
+
+from keras_njet import scale_space
+from tests.oracles import gradients, to_numpy
+
+
+def derivatives_at(x, sigma, order, radius):
+    x = ops.convert_to_tensor(np.asarray(x, "float32"))
+    return to_numpy(scale_space.gaussian_derivatives(x, ops.convert_to_tensor(sigma, "float32"), order, radius))
+
+
+@pytest.mark.parametrize(("order", "count"), [(0, 1), (1, 3), (2, 6), (3, 10), (4, 15)])
+def test_there_are_as_many_basis_filters_as_the_paper_has(order, count):
+    orders = scale_space.derivative_orders(order)
+    assert len(orders) == len(set(orders)) == count
+    assert all(i >= 0 and j >= 0 and i + j <= order for i, j in orders)
+
+
+@pytest.mark.parametrize("order", range(9))
+def test_hermite_polynomials_are_those_of_numpy(order):
+    x = np.linspace(-2, 2, 41)
+    ours = scale_space.hermite_polynomials(ops.convert_to_tensor(x, "float32"), order)
+    assert len(ours) == order + 1
+    expected = np.polynomial.hermite.hermval(x, [0] * order + [1])
+    np.testing.assert_allclose(to_numpy(ours[order]), expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+@given(sigma=st.floats(0.4, 12.0), order=st.integers(0, 6), extent=st.floats(1.0, 5.0))
+@settings(max_examples=40, deadline=None)
+def test_gaussian_derivatives_are_the_impulse_response_of_scipy(sigma, order, extent):
+    radius = math.ceil(extent * sigma)
+    impulse = np.zeros(2 * radius + 1)
+    impulse[radius] = 1.0
+    expected = scipy.ndimage.gaussian_filter1d(impulse, sigma, order=order, mode="constant", radius=radius)
+    ours = derivatives_at(np.arange(-radius, radius + 1), sigma, order, radius)[order]
+    np.testing.assert_allclose(ours, expected * sigma**order, atol=1e-5 * max(1, np.abs(ours).max()))
+
+
+@pytest.mark.parametrize("sigma", [0.1, 1.0, 3.7, 64.0])
+def test_gaussian_adds_up_to_one_within_its_support_and_is_zero_outside(sigma):
+    radius = math.ceil(2 * sigma)
+    x = np.arange(-200, 201)
+    gaussian = derivatives_at(x, sigma, 0, radius)[0]
+    assert gaussian.sum() == pytest.approx(1.0, abs=1e-5)
+    assert np.all(gaussian[np.abs(x) > radius] == 0)
+
+
+@pytest.mark.parametrize("order", range(1, 5))
+def test_moments_of_the_derivatives_are_those_of_the_continuous_ones(order):
+    # ∫ x^m G^m dx = (-1)^m m!, which the discrete sum over a wide support approaches.
+    sigma, x = 3.0, np.arange(-24, 25)
+    derivative = derivatives_at(x, sigma, order, 24)[order]
+    assert np.sum((x / sigma) ** order * derivative) == pytest.approx((-1) ** order * math.factorial(order), rel=1e-3)
+    lower = [np.sum((x / sigma) ** m * derivative) for m in range(order)]
+    np.testing.assert_allclose(lower, 0, atol=1e-3)
+
+
+@pytest.mark.parametrize("sigma", [0.4, 1.2, 4.9])
+@pytest.mark.parametrize("order", [0, 1, 2, 3, 4])
+def test_gradient_with_respect_to_sigma_is_that_of_finite_differences(sigma, order):
+    radius = math.ceil(2 * sigma)
+    x = np.arange(-radius, radius + 1)
+    weights = np.random.default_rng(order).normal(size=x.size)
+
+    def in_numpy(sigma):
+        gaussian = np.exp(-(x**2) / (2 * sigma**2))
+        hermite = np.polynomial.hermite.hermval(x / (sigma * np.sqrt(2)), [0] * order + [1])
+        return np.sum(weights * (-1 / np.sqrt(2)) ** order * hermite * gaussian / gaussian.sum())
+
+    def in_keras(sigma):
+        x_tensor = ops.convert_to_tensor(x, "float32")
+        derivative = scale_space.gaussian_derivatives(x_tensor, sigma, order, radius)[order]
+        return ops.sum(derivative * ops.convert_to_tensor(weights, "float32"))
+
+    (ours,) = gradients(in_keras, np.float32(sigma))
+    expected = (in_numpy(sigma + 1e-5) - in_numpy(sigma - 1e-5)) / 2e-5
+    assert ours == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("order", [0, 1, 3])
+def test_composed_filters_are_sums_of_scipys_derivatives(order):
+    sigma, radius = 1.3, 3
+    coefficients = np.random.default_rng(0).normal(size=(len(scale_space.derivative_orders(order)), 2, 4))
+    x = ops.arange(-radius, radius + 1, dtype="float32")
+    derivatives = scale_space.gaussian_derivatives(x, ops.convert_to_tensor(sigma, "float32"), order, radius)
+    basis = scale_space.njet_basis(derivatives)
+    filters = scale_space.compose_filters(ops.convert_to_tensor(coefficients, "float32"), basis)
+    impulse = np.zeros((7, 7))
+    impulse[3, 3] = 1.0
+    expected = np.zeros((7, 7, 2, 4))
+    for index, (i, j) in enumerate(scale_space.derivative_orders(order)):
+        response = scipy.ndimage.gaussian_filter(impulse, sigma, order=(j, i), mode="constant", radius=radius)
+        expected += (sigma ** (i + j) * response)[:, :, None, None] * coefficients[index]
+    np.testing.assert_allclose(to_numpy(filters), expected, atol=1e-5)
+
+
+def test_no_gradient_passes_through_the_support():
+    # With values of 1 inside the support, only its size could carry a gradient.
+    def count(sigma):
+        radius = scale_space.gaussian_derivatives(ops.arange(-9.0, 10.0), sigma, 0, ops.ceil(2.0 * sigma))[0]
+        return ops.sum(radius)
+
+    (gradient,) = gradients(count, np.float32(1.7))
+    assert abs(gradient) < 1e-5, keras.backend.backend()
