@@ -57,7 +57,7 @@ def parse_arguments():
     parser.add_argument("--images", type=int, help="train on the first so many images; default: all")
     parser.add_argument("--filters", type=int, default=16)
     parser.add_argument("--order", type=int, default=3)
-    parser.add_argument("--learning-rate", type=float, default=0.02)
+    parser.add_argument("--learning-rate", type=float, default=0.05)
     parser.add_argument("--out", help="folder for the results; default: results/learn_resolution/DATASET")
     arguments = parser.parse_args()
     arguments.epochs = arguments.epochs or EPOCHS[arguments.dataset]
