@@ -4,10 +4,13 @@
 """
 
 import contextlib
+import sys
 
 import keras
 from keras import ops
 from keras.src.utils import backend_utils, jax_utils
+
+_TRAINER_METHODS = ("fit", "evaluate", "predict", "train_on_batch", "test_on_batch", "predict_on_batch")
 
 
 def read_scalar(variable) -> float | None:
@@ -21,10 +24,21 @@ def read_scalar(variable) -> float | None:
         return None
 
 
-def calling_model(layer: keras.Layer) -> keras.Model | None:
-    """The outermost model whose call led to the present call of `layer`, or None."""
-    entry = layer._get_call_context().entry_layer
-    return entry if isinstance(entry, keras.Model) else None
+def calling_model() -> tuple[keras.Model | None, bool]:
+    """The model that is being run, and whether it is its own `fit`, `evaluate` or `predict` that runs it.
+
+    Found among the callers, for Keras' call context knows the model on TensorFlow and torch only, and never a model
+    whose `train_step` calls another one. In a function of the user's own it is the outermost model among the callers.
+    """
+    outermost, frame = None, sys._getframe(1)
+    while frame is not None:
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, keras.Model):
+            if frame.f_code.co_name in _TRAINER_METHODS:
+                return owner, True
+            outermost = owner
+        frame = frame.f_back
+    return outermost, False
 
 
 def inner_layers(model: keras.Model) -> list[keras.Layer]:
@@ -32,10 +46,14 @@ def inner_layers(model: keras.Model) -> list[keras.Layer]:
     return model._flatten_layers(include_self=False, recursive=True)
 
 
-def is_traced_for_training(layer: keras.Layer, x) -> bool:
-    """Whether the present call of `layer` on the tensor `x` is being compiled, and in training mode."""
-    traced = backend_utils.in_tf_graph() or jax_utils.is_in_jax_tracing_scope(x)
-    return bool(traced and layer._get_call_context().get_value("training"))
+def is_traced(x) -> bool:
+    """Whether the function that works on the tensor `x` is being compiled."""
+    return bool(backend_utils.in_tf_graph() or jax_utils.is_in_jax_tracing_scope(x))
+
+
+def is_training(layer: keras.Layer) -> bool | None:
+    """The `training` argument of the present call of a model or layer, None where it is not known."""
+    return layer._get_call_context().get_value("training")
 
 
 def _outside_of_graphs():

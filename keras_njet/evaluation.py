@@ -9,14 +9,13 @@ Feature maps are "channels_last" in this module. Coefficients have the shape `(b
 the order of `derivative_orders`; matrices have the shape `(order + 1, new size, size)`.
 """
 
-import keras
 from keras import ops
 
 from keras_njet.scale_space import derivative_orders
 
-# Time of a multiply-accumulate of the dense evaluation, in units of one of the evaluation by matrices, measured with
-# `benchmarks/conv2d.py` on a CPU. XLA's convolutions are slow inside a conditional, where JAX needs them.
-DENSE_COST = {"tensorflow": 0.7, "torch": 0.7, "jax": 10.0}
+# Time of a multiply-accumulate of the dense evaluation, in units of one of the evaluation by matrices: measured with
+# `benchmarks/conv2d.py` on a CPU.
+DENSE_COST = 0.7
 LARGEST_DENSE_RADIUS = 4
 _UNKNOWN_SIZE = 64
 
@@ -45,7 +44,7 @@ def convolve_by_matrices(x, coefficients, along_height, along_width, groups: int
     else:
         rows, channels = _all_orders_along_width(x, along_width), x.shape[-1]
         mixed = [_mix(rows[..., : block.shape[0] * channels], block, channels, groups) for block in blocks]
-    terms = [_along_height(matrix, term) for matrix, term in zip(along_height, mixed, strict=True)]
+    terms = [_along_height(along_height[j], mixed[j]) for j in range(order + 1)]
     return sum(terms[1:], terms[0])
 
 
@@ -108,7 +107,7 @@ def largest_dense_radius(in_size, out_size, channels: int, filters: int, groups:
     """
     by_matrices = min(matrix_costs(in_size, out_size, channels, filters, groups, order).values())
     height, width = _known(out_size)
-    one_pixel = DENSE_COST[keras.backend.backend()] * height * width * channels // groups * filters
+    one_pixel = DENSE_COST * height * width * channels // groups * filters
     radii = range(LARGEST_DENSE_RADIUS, 0, -1)
     return next((radius for radius in radii if (2 * radius + 1) ** 2 * one_pixel < by_matrices), 0)
 

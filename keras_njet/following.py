@@ -12,7 +12,7 @@ import warnings
 
 import keras
 
-from keras_njet._backend import calling_model, inner_layers, is_traced_for_training
+from keras_njet._backend import calling_model, inner_layers, is_traced, is_training
 
 _STEPS = ("train", "test", "predict")
 
@@ -62,8 +62,8 @@ def follow(layer: keras.Layer, inputs, scale, size_of, *args) -> int:
     Returns:
         `size_of(σ, *args)`, an integer.
     """
-    model = calling_model(layer)
-    if is_traced_for_training(layer, inputs) and (model is None or _compiled(model, "train") is None):
+    model, runs_itself = calling_model()
+    if not runs_itself and scale.trainable and is_traced(inputs) and is_training(layer) is not False:
         _warn_not_followed(layer)
     if model is None:
         return size_of(scale.current(), *args)
@@ -93,6 +93,7 @@ class _Follower:
         if key in self.sizes and self.sizes[key][1] != size:
             self.stale = True
         self.sizes[key] = (scale, size)
+        self.due = False
         self._guard_functions()
         return size
 
@@ -154,9 +155,9 @@ def _make_functions(model):
 
 def _warn_not_followed(layer):
     warnings.warn(
-        f"The size of the feature map of layer '{layer.name}' depends on σ, but is being compiled into a training "
-        "function that is not its model's own, and will not follow σ by itself. Pass "
-        "`keras_njet.ResolutionCallback()` to the `fit` of the outer model; in a training loop of your own, call "
-        "`keras_njet.update_sizes(model)` now and then, and compile anew when it returns True.",
+        f"The size of the feature map of layer '{layer.name}' depends on σ, but is being compiled into a function of your "
+        "own, where it will not follow σ by itself. While σ is trained, call `keras_njet.update_sizes(model)` now and "
+        "then, and compile your function anew when it returns True. For inference, pass `training=False` or freeze the "
+        "layer with `trainable = False`.",
         stacklevel=2,
     )

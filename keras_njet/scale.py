@@ -39,7 +39,7 @@ class ScaleVariable(keras.Variable):
         value = read_scalar(self)
         if value is not None:
             self._last_seen = value
-        return 2.0**self._last_seen
+        return 2.0 ** min(self._last_seen, 1023.0)
 
     def sigma(self, dtype: str = "float32"):
         """Computes σ as a differentiable tensor, in pixels."""

@@ -27,6 +27,7 @@ def filter_radius(sigma, extent):
     """
     if ops.is_tensor(sigma):
         return ops.clip(ops.ceil(extent * sigma * (1.0 - _TOLERANCE)), 1.0, float(MAX_RADIUS))
+    _check(sigma)
     return max(1, math.ceil(min(extent * sigma, MAX_RADIUS) * (1.0 - _TOLERANCE)))
 
 
@@ -60,4 +61,10 @@ def subsampled_size(sigma, size, rate: float):
     if ops.is_tensor(sigma) or ops.is_tensor(size):
         exact = ops.cast(size, "float32") * 0.5 ** (sigma / rate)
         return ops.cast(ops.maximum(ops.floor(exact * (1.0 + _TOLERANCE)), 1.0), "int32")
+    _check(sigma)
     return max(1, math.floor(size * 0.5 ** (sigma / rate) * (1.0 + _TOLERANCE)))
+
+
+def _check(sigma):
+    if not sigma > 0:
+        raise ValueError(f"A scale must be a positive number; NaN means that training diverged. Received: sigma={sigma}")

@@ -45,3 +45,10 @@ def test_a_map_of_32_pixels_halves_whenever_sigma_grows_by_the_rate(sigma, expec
 def test_kernel_size_is_odd_and_cut_off_at_the_largest_radius():
     assert sizes.kernel_size(1.0, 2.0) == 5
     assert sizes.kernel_size(1e9, 2.0) == 2 * sizes.MAX_RADIUS + 1
+
+
+def test_a_scale_that_diverged_says_so():
+    with pytest.raises(ValueError, match="diverged. Received: sigma=nan$"):
+        sizes.filter_radius(math.nan, 2.0)
+    with pytest.raises(ValueError, match="diverged. Received: sigma=nan$"):
+        sizes.subsampled_size(math.nan, 32, 4.0)

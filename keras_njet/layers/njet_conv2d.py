@@ -227,14 +227,16 @@ class NJetConv2D(keras.layers.Layer):
     def convolution_op(self, x):
         """Convolves a "channels_last" feature map; neither bias nor activation."""
         axes = [self._axis(x, number) for number in (0, 1)]
-        radii = self._dense_radii(x, axes)
-        branches = [lambda x, radius=radius: self._convolve_densely(x, axes, radius) for radius in radii]
-        branches.append(lambda x: self._convolve_by_matrices(x, axes))
-        if not radii:
-            return branches[0](x)
-        # The live σ decides at every step: the smallest filter that holds the support, or else the matrices.
-        smaller = ops.convert_to_tensor(radii, "float32") < self._live_radius()
-        return ops.switch(ops.sum(ops.cast(smaller, "int32")), branches, x)
+        if not self._is_dense(x, axes):
+            return self._convolve_by_matrices(x, axes)
+        radius = follow(self, x, self.log2_sigma, sizes.filter_radius, self.extent)
+        outputs = self._convolve_densely(x, axes, radius)
+        if not self.log2_sigma.trainable:
+            return outputs
+        # Until its radius is brought up to date, a filter that has outgrown it is evaluated by matrices. The
+        # convolution stands outside of the conditional, where XLA would run it on a single thread.
+        fits = self._live_radius() <= radius
+        return ops.cond(fits, lambda: outputs, lambda: self._convolve_by_matrices(x, axes))
 
     def _axis(self, x, number):
         size, stride, radius = ops.shape(x)[1 + number], self.strides[number], 0
@@ -249,13 +251,13 @@ class NJetConv2D(keras.layers.Layer):
         in_size, out_size = [axis.size for axis in axes], [axis.new_size for axis in axes]
         return in_size, out_size, x.shape[-1], self.filters, self.groups, self.order
 
-    def _dense_radii(self, x, axes):
-        """Radii of the filters to compose, in ascending order; wider ones are left to the matrices."""
-        if self.implementation == "matrix" or not all(isinstance(axis.size, int) for axis in axes):
-            return []
-        if self.implementation == "dense":
-            return [follow(self, x, self.log2_sigma, sizes.filter_radius, self.extent)]
-        return list(range(1, evaluation.largest_dense_radius(*self._workload(x, axes)) + 1))
+    def _is_dense(self, x, axes):
+        if not all(isinstance(axis.size, int) for axis in axes):
+            return False
+        if self.implementation == "auto" and not self.log2_sigma.trainable:
+            radius = follow(self, x, self.log2_sigma, sizes.filter_radius, self.extent)
+            return radius <= evaluation.largest_dense_radius(*self._workload(x, axes))
+        return self.implementation == "dense"
 
     def _convolve_by_matrices(self, x, axes):
         matrices = []

@@ -89,7 +89,7 @@ class SafeSubsample(keras.layers.Layer):
 
     def _find_source(self):
         if isinstance(self._source.layer, str):
-            self._source.layer = _innermost(calling_model(self), self, self._source.layer)
+            self._source.layer = _innermost(calling_model()[0], self, self._source.layer)
         return self._source.layer
 
 

@@ -1,0 +1,128 @@
+"""Guards `SafeSubsample`: ⌊s·½^(σ/r)⌋ pixels, resampled as by hand, and the same from the layer that fuses both."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras.src.testing import TestCase
+
+from keras_njet import NJetConv2D, SafeSubsample
+from tests.oracles import bilinear_resize, layer_gradients, to_numpy
+
+RNG = np.random.default_rng(0)
+
+
+@given(
+    height=st.integers(1, 30),
+    width=st.integers(1, 30),
+    sigma=st.floats(0.1, 40.0),
+    rate=st.floats(0.5, 12.0),
+    data_format=st.sampled_from(["channels_last", "channels_first"]),
+)
+@settings(max_examples=20, deadline=None)
+def test_maps_are_resampled_to_the_size_the_paper_gives(height, width, sigma, rate, data_format):
+    source = NJetConv2D(1, sigma=sigma)
+    source.build((None, 8, 8, 1))
+    x = np.random.default_rng(height).normal(size=(2, height, width, 3)).astype("float32")
+    inputs = x if data_format == "channels_last" else x.transpose(0, 3, 1, 2)
+    outputs = to_numpy(SafeSubsample(source, rate, data_format=data_format)(inputs))
+    outputs = outputs if data_format == "channels_last" else outputs.transpose(0, 2, 3, 1)
+    for new, old in zip(outputs.shape[1:3], (height, width), strict=True):
+        assert new == max(1, int(np.floor(old * 0.5 ** (sigma / rate) * (1 + 1e-5))))
+    np.testing.assert_allclose(outputs, bilinear_resize(x, *outputs.shape[1:3]), atol=1e-5)
+
+
+@pytest.mark.parametrize("implementation", ["matrix", "dense", "auto"])
+@pytest.mark.parametrize("arguments", [{}, {"strides": 2}, {"padding": "valid"}, {"groups": 2}])
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_a_layer_that_subsamples_gives_the_same_as_two_layers(implementation, arguments, data_format):
+    shape = (2, 13, 16, 4) if data_format == "channels_last" else (2, 4, 13, 16)
+    x = RNG.normal(size=shape).astype("float32")
+    arguments = {"sigma": 1.7, "implementation": implementation, "data_format": data_format, **arguments}
+    both = NJetConv2D(6, subsample_rate=3.0, **arguments)
+    both.build(x.shape)
+    alone = NJetConv2D(6, **arguments)
+    alone.build(x.shape)
+    alone.set_weights(both.get_weights())
+    separate = SafeSubsample(alone, 3.0, data_format=data_format)(alone(x))
+    together = both(x)
+    np.testing.assert_allclose(to_numpy(together), to_numpy(separate), atol=1e-5)
+    weights = RNG.normal(size=together.shape).astype("float32")
+    whole = keras.Sequential([alone, SafeSubsample(alone, 3.0, data_format=data_format)])
+    whole.build(x.shape)
+    for one, other in zip(layer_gradients(both, x, weights), layer_gradients(whole, x, weights), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4 * np.abs(other).max())
+
+
+def test_a_second_branch_gets_the_same_size():
+    inputs = keras.Input((17, 23, 4))
+    convolution = NJetConv2D(4, sigma=2.3, subsample_rate=4.0)
+    shortcut = SafeSubsample(convolution, rate=4.0)
+    model = keras.Model(inputs, keras.layers.Add()([convolution(inputs), shortcut(inputs)]))
+    for sigma in (2.3, 0.5, 7.0, 50.0):
+        convolution.sigma = sigma
+        height, width = (max(1, int(size * 0.5 ** (sigma / 4))) for size in (17, 23))
+        assert model.predict(np.zeros((1, 17, 23, 4)), verbose=0).shape == (1, height, width, 4)
+
+
+class LayerTest(TestCase):
+    """Keras' own tests of a layer."""
+
+    def run_all(self, shape, output_shape, **arguments):
+        source = NJetConv2D(1, name="source")
+        source.build((None, 8, 8, 1))
+        self.run_layer_test(
+            SafeSubsample,
+            init_kwargs={"source": source, **arguments},
+            input_shape=shape,
+            expected_output_shape=output_shape,
+            expected_num_trainable_weights=0,
+            expected_num_non_trainable_weights=0,
+            expected_num_losses=0,
+            supports_masking=False,
+            run_training_check=False,  # there is nothing to train
+        )
+
+    def test_channels_last(self):
+        self.run_all((2, 8, 9, 4), (2, None, None, 4))
+
+    def test_channels_first(self):
+        self.run_all((2, 4, 8, 9), (2, 4, None, None), data_format="channels_first")
+
+
+def test_symbolic_shape_is_unknown_since_it_is_learned():
+    source = NJetConv2D(1)
+    assert SafeSubsample(source)(keras.Input((32, 32, 3))).shape == (None, None, None, 3)
+    assert NJetConv2D(2, subsample_rate=4.0)(keras.Input((32, 32, 3))).shape == (None, None, None, 2)
+
+
+@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision(dtype):
+    source = NJetConv2D(1, sigma=3.0)
+    source.build((None, 8, 8, 1))
+    x = RNG.normal(size=(2, 12, 9, 3)).astype("float32")
+    outputs = SafeSubsample(source, dtype=dtype)(x)
+    assert keras.backend.standardize_dtype(outputs.dtype) == dtype.removeprefix("mixed_")
+    np.testing.assert_allclose(to_numpy(outputs), bilinear_resize(x, *outputs.shape[1:3]), atol=0.05)
+
+
+def test_the_source_is_not_part_of_the_layer():
+    source = NJetConv2D(1)
+    source.build((None, 8, 8, 1))
+    assert SafeSubsample(source).weights == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "received"),
+    [({"rate": 0}, "rate=0"), ({"rate": "fast"}, "rate='fast'"), ({"source": 3}, "source=3"), ({"data_format": "x"}, "data_format='x'")],
+)
+def test_bad_arguments_are_named_in_the_error(arguments, received):
+    with pytest.raises(ValueError, match=f"Received: {received}$"):
+        SafeSubsample(**{"source": NJetConv2D(1), **arguments})
+
+
+def test_a_source_that_is_not_in_the_model_is_named_in_the_error():
+    model = keras.Sequential([keras.Input((8, 8, 1)), SafeSubsample("elsewhere")], name="outer")
+    with pytest.raises(ValueError, match=r"Received: source='elsewhere', model='outer'"):
+        model(np.zeros((1, 8, 8, 1)))
