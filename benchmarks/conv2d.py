@@ -74,7 +74,9 @@ def measure_all(arguments):
     backend = keras.backend.backend()
     versions = f"keras {keras.__version__}, {backend} {importlib.import_module(BACKENDS[backend]).__version__}"
     print(f"\n{versions}; order {arguments.order}; time / time of Conv2D\n")
-    print("| workload | σ | size | evaluation | forward | forward + backward | Conv2D ms |\n|---|---|---|---|---|---|---|")
+    print(
+        "| workload | σ | size | evaluation | forward | forward + backward | Conv2D ms |\n|---|---|---|---|---|---|---|"
+    )
     for workload in arguments.workloads:
         for sigma in arguments.sigmas:
             for row in measure(workload, sigma, arguments):

@@ -56,7 +56,8 @@ def _idx_set(name, folder, part):
         found = [path for path in candidates if path.is_file()]
         if not found:
             raise FileNotFoundError(
-                f"Expected the file {file} or {file}.gz in {folders[0]} or {folders[1]}. Received: data_dir={str(folder)!r}"
+                f"Expected the file {file} or {file}.gz in {folders[0]} or {folders[1]}. "
+                f"Received: data_dir={str(folder)!r}"
             )
         arrays.append(read_idx(found[0]))
     return arrays

@@ -51,7 +51,9 @@ def parse_arguments():
     parser.add_argument("--dataset", choices=list(EPOCHS), default="digits", help="default: %(default)s")
     parser.add_argument("--data-dir", help="folder with the original files; else Keras downloads them")
     parser.add_argument("--seeds", type=int, default=3, help="number of repetitions, seeds 0, 1, ...; default: 3")
-    parser.add_argument("--backend", choices=["jax", "tensorflow", "torch"], default=os.environ.get("KERAS_BACKEND", "jax"))
+    parser.add_argument(
+        "--backend", choices=["jax", "tensorflow", "torch"], default=os.environ.get("KERAS_BACKEND", "jax")
+    )
     parser.add_argument("--epochs", type=int, help="default: 40 for digits, else 8")
     parser.add_argument("--batch-size", type=int, help="default: 32 for digits, else 128")
     parser.add_argument("--images", type=int, help="train on the first so many images; default: all")
@@ -169,8 +171,9 @@ def format_table(rows, arguments, seconds):
         lines.append(f"| {factor:g}× | {size}×{size} | {spread(sigma[factor])} | {spread(accuracies)} |")
     lines += [
         "",
-        f"(2 / 1.5)·σ at 1.5× = {spread([2 / 1.5 * value for value in sigma[1.5]])} beside σ at 2× = {spread(sigma[2.0])}",
-        f"(the paper, on MNIST: 2.81 ± 0.04 and 2.82 ± 0.04). Mean ± standard deviation over seeds 0-{arguments.seeds - 1}.",
+        f"(2 / 1.5)·σ at 1.5× = {spread([2 / 1.5 * s for s in sigma[1.5]])} beside σ at 2× = {spread(sigma[2.0])}",
+        "(the paper, on MNIST: 2.81 ± 0.04 and 2.82 ± 0.04).",
+        f"Mean ± standard deviation over seeds 0-{arguments.seeds - 1}.",
         "",
         f"Command: `python {shlex.join(sys.argv)}`, {arguments.epochs} epochs, {seconds / 60:.1f} minutes; "
         f"Python {platform.python_version()}, keras {keras.__version__} on {keras.backend.backend()}.",

@@ -178,9 +178,7 @@ def _mix_last(x, coefficients, along_height, along_width, groups):
     responses = [ops.matmul(along_height[j], rows[..., : (order + 1 - j) * new_width]) for j in range(order + 1)]
     basis = coefficients.shape[0]
     responses = ops.reshape(ops.concatenate(responses, axis=-1), (-1, channels, new_height, basis, new_width))
-    responses = ops.reshape(
-        ops.transpose(responses, (0, 2, 4, 3, 1)), (-1, new_height, new_width, basis * channels)
-    )
+    responses = ops.reshape(ops.transpose(responses, (0, 2, 4, 3, 1)), (-1, new_height, new_width, basis * channels))
     return _mix(responses, coefficients, channels, groups)
 
 
@@ -188,7 +186,9 @@ def _mix_then_width(x, coefficients, matrices, groups):
     """(b, h, w, c) -> (b, h, new w, filters): Σ_i T_i · x · α_i for the orders i of one block."""
     _, height, width, channels = ops.shape(x)
     orders, _, filters = coefficients.shape
-    mixed = [ops.reshape(_mix(x, coefficients[i : i + 1], channels, groups), (-1, width, filters)) for i in range(orders)]
+    mixed = [
+        ops.reshape(_mix(x, coefficients[i : i + 1], channels, groups), (-1, width, filters)) for i in range(orders)
+    ]
     new_width = ops.shape(matrices)[1]
     joined = ops.reshape(ops.transpose(matrices[:orders], (1, 0, 2)), (new_width, orders * width))
     return ops.reshape(ops.matmul(joined, ops.concatenate(mixed, axis=1)), (-1, height, new_width, filters))

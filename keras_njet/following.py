@@ -155,9 +155,9 @@ def _make_functions(model):
 
 def _warn_not_followed(layer):
     warnings.warn(
-        f"The size of the feature map of layer '{layer.name}' depends on σ, but is being compiled into a function of your "
-        "own, where it will not follow σ by itself. While σ is trained, call `keras_njet.update_sizes(model)` now and "
-        "then, and compile your function anew when it returns True. For inference, pass `training=False` or freeze the "
-        "layer with `trainable = False`.",
+        f"The size of the feature map of layer '{layer.name}' depends on σ, but is being compiled into a function of "
+        "your own, where it will not follow σ by itself. While σ is trained, call `keras_njet.update_sizes(model)` now "
+        "and then, and compile your function anew when it returns True. For inference, pass `training=False` or freeze "
+        "the layer with `trainable = False`.",
         stacklevel=2,
     )

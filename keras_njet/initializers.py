@@ -47,8 +47,8 @@ class NJetVarianceScaling(keras.initializers.RandomNormal):
         order = (math.isqrt(8 * basis + 1) - 3) // 2
         if len(derivative_orders(order)) != basis:
             raise ValueError(
-                "The coefficients must have the shape (basis, channels, filters), with (N + 1)(N + 2) / 2 basis filters "
-                f"for an order N. Received: shape={tuple(shape)}"
+                "The coefficients must have the shape (basis, channels, filters), with (N + 1)(N + 2) / 2 basis "
+                f"filters for an order N. Received: shape={tuple(shape)}"
             )
         gain = 2.0 if self.rectified else 1.0
         variance = gain / (fan_in * transmitted_variance(self.sigma, self.extent, order, self.rectified))

@@ -67,4 +67,6 @@ def subsampled_size(sigma, size, rate: float):
 
 def _check(sigma):
     if not sigma > 0:
-        raise ValueError(f"A scale must be a positive number; NaN means that training diverged. Received: sigma={sigma}")
+        raise ValueError(
+            f"A scale must be a positive number; NaN means that training diverged. Received: sigma={sigma}"
+        )

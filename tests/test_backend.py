@@ -5,7 +5,6 @@ import numpy as np
 
 from keras_njet import _backend
 
-
 FOUND = []
 
 

@@ -46,7 +46,7 @@ def test_seed_and_configuration():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="Received: sigma=0$"):
+    with pytest.raises(ValueError, match=r"Received: sigma=0$"):
         NJetVarianceScaling(sigma=0)
     with pytest.raises(ValueError, match=r"Received: shape=\(5, 2, 4\)$"):
         NJetVarianceScaling()((5, 2, 4))

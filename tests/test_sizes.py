@@ -48,7 +48,7 @@ def test_kernel_size_is_odd_and_cut_off_at_the_largest_radius():
 
 
 def test_a_scale_that_diverged_says_so():
-    with pytest.raises(ValueError, match="diverged. Received: sigma=nan$"):
+    with pytest.raises(ValueError, match=r"diverged. Received: sigma=nan$"):
         sizes.filter_radius(math.nan, 2.0)
-    with pytest.raises(ValueError, match="diverged. Received: sigma=nan$"):
+    with pytest.raises(ValueError, match=r"diverged. Received: sigma=nan$"):
         sizes.subsampled_size(math.nan, 32, 4.0)

@@ -196,7 +196,7 @@ class NJetConv2D(keras.layers.Layer):
 
     @property
     def kernel(self):
-        """The composed filters, as a `keras.layers.Conv2D` would have them: (size, size, channels / groups, filters)."""
+        """The composed filters, of shape (size, size, channels / groups, filters) as in `keras.layers.Conv2D`."""
         self._require_built("kernel")
         return self._compose(sizes.filter_radius(self.log2_sigma.current(), self.extent))
 

@@ -14,8 +14,8 @@ class SafeSubsample(keras.layers.Layer):
     """Shrinks a feature map to ⌊s·½^(σ/r)⌋ pixels an axis, with the learned σ of an N-Jet layer.
 
     A convolution of scale σ leaves no detail finer than σ, so its feature map can be sampled more coarsely without
-    loss (section IV of the paper). The map is resampled linearly, as a product with one matrix an axis, and has at least
-    one pixel.
+    loss (section IV of the paper). The map is resampled linearly, as a product with one matrix an axis, and has at
+    least one pixel.
 
     The size follows σ: `fit`, `evaluate` and `predict` bring it up to date when they start, `fit` at the start of every
     epoch. No other layer of the model may therefore depend on the size: end the model in global pooling, say.
@@ -102,13 +102,15 @@ class _Untracked:
 
 def _innermost(model, layer, name):
     """The N-Jet layer called `name` in the smallest model that contains it and `layer`."""
-    models = [] if model is None else [model, *(inner for inner in inner_layers(model) if isinstance(inner, keras.Model))]
+    models = (
+        [] if model is None else [model, *(inner for inner in inner_layers(model) if isinstance(inner, keras.Model))]
+    )
     contents = sorted((inner_layers(inner) for inner in models), key=len)
     for layers in contents:
         found = [other for other in layers if isinstance(other, NJetConv2D) and other.name == name]
         if found and any(other is layer for other in layers):
             return found[0]
     raise ValueError(
-        f"SafeSubsample layer '{layer.name}' must be called in a model that contains the N-Jet layer whose σ it follows. "
-        f"Received: source={name!r}, model={None if model is None else model.name!r}"
+        f"SafeSubsample layer '{layer.name}' must be called in a model that contains the N-Jet layer whose σ it "
+        f"follows. Received: source={name!r}, model={None if model is None else model.name!r}"
     )

@@ -299,7 +299,10 @@ def test_fit_trains_sigma_in_one_compilation(monkeypatch):
 
 def test_regularizer_and_constraint_of_sigma_act_on_sigma():
     layer = NJetConv2D(
-        2, sigma=4.0, sigma_regularizer=keras.regularizers.L1(0.5), sigma_constraint=lambda sigma: ops.minimum(sigma, 3.0)
+        2,
+        sigma=4.0,
+        sigma_regularizer=keras.regularizers.L1(0.5),
+        sigma_constraint=lambda sigma: ops.minimum(sigma, 3.0),
     )
     layer.build((None, 8, 8, 1))
     assert float(to_numpy(sum(layer.losses))) == pytest.approx(2.0)

@@ -115,7 +115,12 @@ def test_the_source_is_not_part_of_the_layer():
 
 @pytest.mark.parametrize(
     ("arguments", "received"),
-    [({"rate": 0}, "rate=0"), ({"rate": "fast"}, "rate='fast'"), ({"source": 3}, "source=3"), ({"data_format": "x"}, "data_format='x'")],
+    [
+        ({"rate": 0}, "rate=0"),
+        ({"rate": "fast"}, "rate='fast'"),
+        ({"source": 3}, "source=3"),
+        ({"data_format": "x"}, "data_format='x'"),
+    ],
 )
 def test_bad_arguments_are_named_in_the_error(arguments, received):
     with pytest.raises(ValueError, match=f"Received: {received}$"):

@@ -1,0 +1,59 @@
+"""Sets up everything in `.venv` and runs the main job or the tests; needs Python 3.11 or later and nothing else.
+
+python3 dev.py example      # the main example, on scikit-learn's digits (further arguments are passed on)
+python3 dev.py test         # ruff, and the tests on TensorFlow, JAX and torch (further arguments go to pytest)
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+import time
+import venv
+
+ROOT = pathlib.Path(__file__).resolve().parent
+ENVIRONMENT = ROOT / ".venv"
+PYTHON = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def main():
+    task, *arguments = sys.argv[1:] or [""]
+    if task == "example":
+        set_up("jax,examples")
+        run("examples/learn_resolution.py", *arguments)
+    elif task == "test":
+        set_up("tensorflow,jax,torch,dev")
+        run("-m", "ruff", "check", ".")
+        run("-m", "ruff", "format", "--check", ".")
+        for backend in BACKENDS:
+            print(f"\n=== tests on {backend}", flush=True)
+            start = time.monotonic()
+            run("-m", "pytest", *arguments, backend=backend)
+            print(f"=== {backend}: {time.monotonic() - start:.0f} s", flush=True)
+    else:
+        sys.exit(__doc__)
+
+
+def set_up(extras):
+    """Creates the virtual environment and installs the package with the given extras in it."""
+    if not PYTHON.exists():
+        print(f"creating {ENVIRONMENT}", flush=True)
+        venv.create(ENVIRONMENT, with_pip=True)
+    print(f"installing keras-njet[{extras}]", flush=True)
+    install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", "constraints.txt"]
+    run(*install, "-e", f".[{extras}]")
+
+
+def run(*arguments, backend=None):
+    """Runs the environment's Python in the root of the repository, and ends this process if it fails."""
+    environment = dict(os.environ, TF_CPP_MIN_LOG_LEVEL="2")
+    if backend is not None:
+        environment["KERAS_BACKEND"] = backend
+    done = subprocess.run([str(PYTHON), *arguments], cwd=ROOT, env=environment)
+    if done.returncode != 0:
+        sys.exit(done.returncode)
+
+
+if __name__ == "__main__":
+    main()

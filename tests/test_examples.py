@@ -1,0 +1,119 @@
+"""Guards the examples and the benchmark: they run from their command line and give what they promise."""
+
+import csv
+import gzip
+import importlib.util
+import json
+import os
+import pathlib
+import struct
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+DATA = os.environ.get("KERAS_NJET_DATA", "")
+needs_mnist = pytest.mark.skipif(
+    not (pathlib.Path(DATA) / "mnist").is_dir() or not DATA, reason="KERAS_NJET_DATA names no folder with mnist in it"
+)
+
+
+@pytest.fixture(scope="module")
+def datasets():
+    spec = importlib.util.spec_from_file_location("datasets", ROOT / "examples" / "datasets.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(script, *arguments):
+    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def learn_resolution(folder, *arguments):
+    backend = keras.backend.backend()
+    output = run("examples/learn_resolution.py", "--backend", backend, "--out", folder, *arguments)
+    with open(folder / "sigma.csv") as file:
+        return output, list(csv.DictReader(file))
+
+
+def test_the_learned_scale_grows_with_the_size_of_digits(tmp_path):
+    output, rows = learn_resolution(tmp_path, "--seeds", "1", "--epochs", "12")
+    assert len(rows) == 3 * 12
+    assert "(2 / 1.5)·σ at 1.5×" in output
+    assert "± " in (tmp_path / "table.md").read_text()
+    assert (tmp_path / "sigma.png").read_bytes().startswith(b"\x89PNG")
+    last = {row["size"]: float(row["sigma"]) for row in rows if row["epoch"] == "12"}
+    assert last["16"] > 1.1 * last["8"]
+
+
+@needs_mnist
+def test_the_example_runs_on_real_mnist(tmp_path):
+    arguments = ("--dataset", "mnist", "--data-dir", DATA, "--seeds", "1", "--epochs", "1", "--images", "256")
+    _, rows = learn_resolution(tmp_path, *arguments)
+    assert [row["size"] for row in rows] == ["28", "42", "56"]
+    assert all(float(row["sigma"]) != 1.0 for row in rows)
+
+
+@needs_mnist
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_original_files_are_read(datasets, name):
+    (x, y), (x_test, y_test) = datasets.load(name, DATA)
+    assert x.shape == (60000, 28, 28, 1)
+    assert x_test.shape == (10000, 28, 28, 1)
+    assert x.min() == 0.0
+    assert x.max() == 1.0
+    assert np.bincount(y_test).tolist() == ([1000] * 10 if name == "fashion_mnist" else np.bincount(y_test).tolist())
+    assert set(y) == set(range(10))
+
+
+def test_digits_are_split_the_same_way_each_time(datasets):
+    (x, _), (x_test, y_test) = datasets.load("digits")
+    assert x.shape == (1437, 8, 8, 1)
+    assert x_test.shape == (360, 8, 8, 1)
+    np.testing.assert_array_equal(y_test, datasets.load("digits")[1][1])
+
+
+def write_idx(path, array):
+    data = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+
+
+def test_idx_files_gzipped_or_not(datasets, tmp_path):
+    images = np.arange(24, dtype="uint8").reshape(2, 3, 4)
+    for name in ("a", "a.gz"):
+        write_idx(tmp_path / name, images)
+        np.testing.assert_array_equal(datasets.read_idx(tmp_path / name), images)
+
+
+def test_bad_files_are_named_in_the_error(datasets, tmp_path):
+    (tmp_path / "text").write_text("no IDX file")
+    with pytest.raises(ValueError, match=r"IDX file of unsigned bytes. Received: path=.*text"):
+        datasets.read_idx(tmp_path / "text")
+    write_idx(tmp_path / "cut", np.zeros((2, 3), "uint8"))
+    (tmp_path / "cut").write_bytes((tmp_path / "cut").read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"Received: path=.*cut"):
+        datasets.read_idx(tmp_path / "cut")
+    with pytest.raises(FileNotFoundError, match="train-images-idx3-ubyte"):
+        datasets.load("mnist", tmp_path)
+
+
+def test_the_benchmark_prints_ratios_and_writes_json(tmp_path):
+    backend = keras.backend.backend()
+    output = run(
+        "benchmarks/conv2d.py", "--backend", backend, "--workloads", "41x41x512-21", "--sigmas", 0.5, 2,
+        "--implementation", "matrix", "auto", "--repeats", 2, "--json", tmp_path / "results.json",
+    )  # fmt: skip
+    rows = json.loads((tmp_path / "results.json").read_text())["results"]
+    assert [(row["sigma"], row["kernel_size"], row["implementation"]) for row in rows] == [
+        (0.5, 3, "matrix"), (0.5, 3, "auto"), (2.0, 9, "matrix"), (2.0, 9, "auto"),
+    ]  # fmt: skip
+    assert all(row["forward"] > 0 and row["forward_backward"] > 0 for row in rows)
+    assert output.count("| 41x41x512-21 |") == 4
