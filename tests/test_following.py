@@ -117,9 +117,10 @@ def test_functions_are_compiled_once_an_epoch_at_the_most_and_only_for_a_new_siz
     seen = model.get_layer("probe").seen
     sizes = {sizes_for(2 ** (0.05 * epoch)) for epoch in range(6)}
     assert 1 < len(sizes) < 6
-    # A compilation calls the layer a few times; as often for each size.
-    assert len(set(seen)) == len(sizes)
-    assert all(seen.count(size) == seen.count(seen[0]) for size in sizes)
+    assert set(seen) == sizes
+    # One compilation for each size: the first may call the layer once more, to infer shapes.
+    assert all(seen.count(size) <= seen.count(seen[0]) for size in sizes)
+    assert len(seen) <= len(sizes) + 1, seen
 
 
 @pytest.mark.parametrize("first", ["predict", "evaluate", "fit"])
