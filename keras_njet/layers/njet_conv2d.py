@@ -231,8 +231,6 @@ class NJetConv2D(keras.layers.Layer):
             return self._convolve_by_matrices(x, axes)
         radius = follow(self, x, self.log2_sigma, sizes.filter_radius, self.extent)
         outputs = self._convolve_densely(x, axes, radius)
-        if not self.log2_sigma.trainable:
-            return outputs
         # Until its radius is brought up to date, a filter that has outgrown it is evaluated by matrices. The
         # convolution stands outside of the conditional, where XLA would run it on a single thread.
         fits = self._live_radius() <= radius
@@ -290,7 +288,7 @@ class NJetConv2D(keras.layers.Layer):
     @property
     def _basis_dtype(self):
         """Gaussian derivatives are computed in float32 under mixed precision, in float64 for a float64 layer."""
-        return keras.backend.result_type(self.compute_dtype, "float32")
+        return "float64" if self.compute_dtype == "float64" else "float32"
 
     def _cast(self, x):
         return ops.cast(x, self.compute_dtype)

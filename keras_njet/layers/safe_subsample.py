@@ -69,10 +69,9 @@ class SafeSubsample(keras.layers.Layer):
         source = self._find_source()
         channels_first = self.data_format == "channels_first"
         x = ops.transpose(inputs, (0, 2, 3, 1)) if channels_first else inputs
-        dtype = keras.backend.result_type(self.compute_dtype, "float32")
         matrices = []
         for size in ops.shape(x)[1:3]:
-            matrix = bilinear_matrix(size, source.subsampled_size(size, self.rate, inputs), dtype)
+            matrix = bilinear_matrix(size, source.subsampled_size(size, self.rate, inputs), "float32")
             matrices.append(ops.cast(matrix, self.compute_dtype))
         outputs = evaluation.resample(x, *matrices)
         return ops.transpose(outputs, (0, 3, 1, 2)) if channels_first else outputs
