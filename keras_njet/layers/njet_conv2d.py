@@ -45,9 +45,10 @@ class NJetConv2D(keras.layers.Layer):
         subsample_rate: Number r > 0, the σ at which the feature map has half its size, or None not to subsample. The
             paper's value is 4. Defaults to None.
         implementation: "matrix", "dense" or "auto". "matrix" evaluates by Gaussian-derivative matrices: any σ costs
-            the same. "dense" composes the filter and convolves: cheaper for small filters on large maps; compiled
-            anew, at most once an epoch, when the size of the filter changes. "auto" picks the cheaper for the live σ,
-            by a measured rule, and never compiles anew. Defaults to "auto".
+            the same, and nothing is compiled anew. "dense" composes the filter and convolves: cheaper for small filters
+            on large maps; compiled anew, at most once an epoch, when the size of the filter changes. "auto" is "matrix"
+            where σ is learned, and else the cheaper of both by a measured rule. All give the same numbers. Defaults to
+            "auto".
         coefficient_initializer: Keras initializer of α. Defaults to `keras_njet.NJetVarianceScaling` at this layer's
             `sigma` and `extent`, which keeps the variance of activations. The paper's is
             `keras.initializers.RandomNormal(stddev=1.0)`.
@@ -218,6 +219,7 @@ class NJetConv2D(keras.layers.Layer):
     def call(self, inputs):
         channels_first = self.data_format == "channels_first"
         outputs = self.convolution_op(ops.transpose(inputs, (0, 2, 3, 1)) if channels_first else inputs)
+        outputs = self._cast(outputs)  # on torch, `keras.ops.matmul` of float64 gives float32
         if self.use_bias:
             outputs = ops.add(outputs, self.bias)
         if channels_first:

@@ -257,6 +257,7 @@ def test_a_function_compiled_for_unknown_sizes(arguments):
 
     layer = NJetConv2D(4, **arguments)
     layer.build((None, None, None, 3))
+    layer.trainable = False  # for inference, where a function with fixed sizes deserves no warning
     function = tf.function(layer, input_signature=[tf.TensorSpec((None, None, None, 3))])
     for size in ((12, 9), (7, 15)):
         x = RNG.normal(size=(2, *size, 3)).astype("float32")
@@ -295,6 +296,26 @@ def test_fit_trains_sigma_in_one_compilation(monkeypatch):
     assert layer.kernel_size > size
     if keras.backend.backend() != "torch":
         assert len(calls) == compiled
+
+
+@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
+def test_fit_in_mixed_precision(dtype):
+    model = keras.Sequential(
+        [
+            keras.Input((10, 12, 2)),
+            NJetConv2D(4, activation="relu", subsample_rate=4.0, dtype=dtype),
+            keras.layers.GlobalAveragePooling2D(dtype=dtype),
+            keras.layers.Dense(3, dtype="float32"),
+        ]
+    )
+    model.compile("adam", "mse")
+    before = [to_numpy(variable) for variable in model.trainable_variables]
+    x, y = RNG.normal(size=(8, 10, 12, 2)), RNG.normal(size=(8, 3))
+    history = model.fit(x, y, epochs=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    for variable, start in zip(model.trainable_variables, before, strict=True):
+        assert np.isfinite(to_numpy(variable)).all()
+        assert np.any(to_numpy(variable) != start), variable.path
 
 
 def test_regularizer_and_constraint_of_sigma_act_on_sigma():
