@@ -13,8 +13,8 @@ from keras import ops
 
 from keras_njet.scale_space import derivative_orders
 
-# Time of a multiply-accumulate of a dense convolution over that of one of the evaluation by matrices: the geometric mean
-# over the workloads and backends of benchmarks/README.md at σ = 1, where it lies between 0.3 and 2.1.
+# Time of a multiply-accumulate of a dense convolution over that of one of the evaluation by matrices: the geometric
+# mean over the workloads and backends of benchmarks/README.md at σ = 1, where it lies between 0.3 and 2.1.
 DENSE_COST = 0.6
 LARGEST_DENSE_RADIUS = 4
 _UNKNOWN_SIZE = 64
