@@ -20,8 +20,9 @@ BACKENDS = ("tensorflow", "jax", "torch")
 def main():
     task, *arguments = sys.argv[1:] or [""]
     if task == "example":
-        set_up("jax,examples")
-        run("examples/learn_resolution.py", *arguments)
+        backend = arguments[arguments.index("--backend") + 1] if "--backend" in arguments else "jax"
+        set_up(f"{backend},examples")
+        run("examples/learn_resolution.py", *arguments, backend=backend)
     elif task == "test":
         set_up("tensorflow,jax,torch,dev")
         run("-m", "ruff", "check", ".")

@@ -1,5 +1,7 @@
 """`ResolutionCallback`, which tunes and logs what `fit` does with σ anyway."""
 
+import math
+
 import keras
 
 from keras_njet import _arguments
@@ -12,8 +14,9 @@ class ResolutionCallback(keras.callbacks.Callback):
     """Logs the learned scales and filter sizes, and can update the sizes of feature maps more often.
 
     `fit` brings the sizes that follow σ (section IV of the paper) up to date at the start of every epoch without this
-    callback. It adds `<layer>/sigma` and `<layer>/kernel_size` to the logs of each epoch, and so to the `History`,
-    `CSVLogger` or TensorBoard, and can update the sizes within an epoch.
+    callback. It adds `<layer>/sigma`, `<layer>/kernel_size`, and `<layer>/height` and `<layer>/width` of the feature
+    map to the logs of each epoch, and so to the `History` and to callbacks that are listed after it, and can update the
+    sizes within an epoch.
 
     Args:
         update_freq: "epoch", or an integer n ≥ 1: also update the sizes after every n batches. Each update that changes
@@ -45,9 +48,13 @@ class ResolutionCallback(keras.callbacks.Callback):
             update_sizes(self.model)
 
     def on_epoch_end(self, epoch, logs=None):
-        update_sizes(self.model)
-        if self.log and logs is not None:
-            for layer in inner_layers(self.model):
-                if isinstance(layer, NJetConv2D):
-                    logs[f"{layer.name}/sigma"] = layer.log2_sigma.current()
-                    logs[f"{layer.name}/kernel_size"] = layer.kernel_size[0]
+        if not self.log or logs is None:
+            return
+        for layer in inner_layers(self.model):
+            if isinstance(layer, NJetConv2D) and layer.built:
+                sigma = layer.log2_sigma.current()
+                logs[f"{layer.name}/sigma"] = sigma
+                logs[f"{layer.name}/kernel_size"] = layer.kernel_size[0] if sigma > 0 else math.nan
+                for name, size in zip(("height", "width"), layer.feature_map_size, strict=True):
+                    if size is not None:
+                        logs[f"{layer.name}/{name}"] = size

@@ -12,7 +12,7 @@ import warnings
 
 import keras
 
-from keras_njet._backend import calling_model, inner_layers, is_traced, is_training
+from keras_njet._backend import calling_model, in_symbolic_scope, inner_layers, is_traced, is_training
 
 _STEPS = ("train", "test", "predict")
 
@@ -21,7 +21,8 @@ def update_sizes(model: keras.Model) -> bool:
     """Brings every size of a model that depends on σ up to date, and drops compiled functions with old sizes.
 
     `fit`, `evaluate` and `predict` do this by themselves. Call it in a training loop of your own, or in a callback to
-    update more often than once an epoch.
+    update more often than once an epoch. In a loop of your own on JAX, assign the trained values to the model's
+    variables first: that is where σ is read.
 
     Args:
         model: A `keras.Model`. Models inside it are brought up to date, too.
@@ -62,6 +63,8 @@ def follow(layer: keras.Layer, inputs, scale, size_of, *args) -> int:
     Returns:
         `size_of(σ, *args)`, an integer.
     """
+    if in_symbolic_scope():
+        return size_of(scale.current(), *args)
     model, runs_itself = calling_model()
     if not runs_itself and scale.trainable and is_traced(inputs) and is_training(layer) is not False:
         _warn_not_followed(layer)
@@ -77,10 +80,10 @@ class _Follower:
 
     def __init__(self, model):
         self.model = model
-        self.sizes = {}
-        self.stale = False
-        self.running = False
-        self.due = False
+        self.sizes = {}  # (id of scale, function, arguments) -> (scale, size)
+        self.stale = False  # a size was computed that differs from the noted one
+        self.running = False  # a compiled function is being run
+        self.due = False  # the next step must update the sizes first
         for method in ("reset_metrics", "make_predict_function"):
             setattr(model, method, self._updating(getattr(model, method)))
 
@@ -105,6 +108,10 @@ class _Follower:
         if changed:
             self.stale = False
             self.sizes.clear()
+            for step in _STEPS:
+                # JAX takes a new function for an old one that still lives, for both are made of the same method.
+                if isinstance(_compiled(self.model, step), _Guard):
+                    _compiled(self.model, step).function = None
             _make_functions(self.model)
         return changed
 
@@ -157,7 +164,8 @@ def _warn_not_followed(layer):
     warnings.warn(
         f"The size of the feature map of layer '{layer.name}' depends on σ, but is being compiled into a function of "
         "your own, where it will not follow σ by itself. While σ is trained, call `keras_njet.update_sizes(model)` now "
-        "and then, and compile your function anew when it returns True. For inference, pass `training=False` or freeze "
+        "and then (on JAX after assigning the trained values to the model's variables), and compile your function anew "
+        "when it returns True. For inference, pass `training=False` or freeze "
         "the layer with `trainable = False`.",
         stacklevel=2,
     )

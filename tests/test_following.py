@@ -1,5 +1,6 @@
 """Guards the heart of the package: sizes follow σ in plain `fit`, and after whatever else changes σ."""
 
+import itertools
 import warnings
 
 import keras
@@ -65,7 +66,7 @@ def build(speed=0.0, jit_compile="auto", run_eagerly=False, trainable=True, metr
 
 
 def feature_map(model, x=X):
-    """The size that `predict` computes with, and whether all of its numbers are those of a fresh evaluation."""
+    """The size that a model up to the probe, made for this question, predicts with."""
     probe = model.get_layer("probe")
     inner = keras.Model(model.input, probe.output)
     sizes = inner.predict(x, verbose=0).shape[1:3]
@@ -232,6 +233,50 @@ def test_predict_within_an_epoch_uses_the_live_sigma():
     assert len(found) == 4
     for size, sigma in found:
         assert size == sizes_for(sigma)
+
+
+def test_sigma_set_at_the_start_of_an_epoch_counts_for_this_epoch():
+    model = build()
+    values = {2: 4.0, 3: 0.5}
+    change = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: setattr(model.get_layer("njet"), "sigma", values.get(epoch, 1.0))
+    )
+    model.fit(X, Y, epochs=5, batch_size=10, verbose=0, callbacks=[change])
+    seen = [size for size, _ in itertools.groupby(model.get_layer("probe").seen)]
+    assert seen == [sizes_for(sigma) for sigma in (1.0, 4.0, 0.5, 1.0)]
+
+
+def test_a_layer_made_of_layers_gets_no_warning_when_its_shape_is_inferred():
+    class Block(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.convolution = NJetConv2D(2, subsample_rate=4.0)
+
+        def call(self, x):
+            return keras.ops.relu(self.convolution(x))
+
+    inputs = keras.Input((24, 20, 1))
+    block = Block()
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(block(inputs)))
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    model.fit(X, np.zeros((10, 2)), verbose=0)
+    block.convolution.sigma = 8.0
+    model.predict(X, verbose=0)
+    assert block.convolution.feature_map_size == (6, 5)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow compiles for unknown sizes")
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_dataset_of_unknown_sizes(jit_compile):
+    import tensorflow as tf
+
+    layer = NJetConv2D(3, subsample_rate=4.0)
+    model = keras.Sequential([keras.Input((None, None, 1)), layer, keras.layers.GlobalAveragePooling2D()])
+    model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=jit_compile)
+    specification = (tf.TensorSpec((None, None, None, 1)), tf.TensorSpec((None, 3)))
+    data = tf.data.Dataset.from_generator(lambda: iter([(X, Y), (X[:, :9, :11], Y)]), output_signature=specification)
+    data = data.repeat()
+    assert np.isfinite(model.fit(data, epochs=2, steps_per_epoch=2, verbose=0).history["loss"]).all()
 
 
 def test_train_on_batch_and_predict_on_batch_follow():

@@ -24,8 +24,8 @@ class NJetConv2D(keras.layers.Layer):
     the size of the filters, 2⌈kσ⌉ + 1 pixels (section III-C), at every training step, and no array has a shape that
     depends on it: nothing is compiled anew while the filters grow or shrink.
 
-    With `subsample_rate` the feature map is safely subsampled (section IV) to ⌊s·½^(σ/r)⌋ pixels, and only those are
-    computed. Then the size of the output follows σ; the size is brought up to date at the start of every epoch,
+    With `subsample_rate` the feature map is safely subsampled (section IV) to ⌊s·½^(σ/r)⌋ pixels, and by matrices only
+    those are computed. Then the size of the output follows σ; it is brought up to date at the start of every epoch,
     evaluation and prediction. See also `keras_njet.SafeSubsample`.
 
     Args:
@@ -132,7 +132,7 @@ class NJetConv2D(keras.layers.Layer):
                 f"groups={groups}"
             )
         self.coefficient_initializer = keras.initializers.get(coefficient_initializer) or NJetVarianceScaling(
-            self.initial_sigma, self.extent, rectified=self.activation.__name__ in _RECTIFIERS
+            self.initial_sigma, self.extent, rectified=getattr(self.activation, "__name__", None) in _RECTIFIERS
         )
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.coefficient_regularizer = keras.regularizers.get(coefficient_regularizer)
@@ -142,6 +142,7 @@ class NJetConv2D(keras.layers.Layer):
         self.sigma_constraint = keras.constraints.get(sigma_constraint)
         self.bias_constraint = keras.constraints.get(bias_constraint)
         self.input_spec = keras.layers.InputSpec(ndim=4)
+        self._map_size = (None, None)
 
     def build(self, input_shape):
         channels = input_shape[self._channel_axis]
@@ -196,6 +197,11 @@ class NJetConv2D(keras.layers.Layer):
         return size, size
 
     @property
+    def feature_map_size(self) -> tuple[int | None, int | None]:
+        """Size (height, width) of the output as last computed, in pixels; None before a call and where it varies."""
+        return tuple(size if isinstance(size, int) else None for size in self._map_size)
+
+    @property
     def kernel(self):
         """The composed filters, of shape (size, size, channels / groups, filters) as in `keras.layers.Conv2D`."""
         self._require_built("kernel")
@@ -214,7 +220,7 @@ class NJetConv2D(keras.layers.Layer):
         """
         if isinstance(size, int):
             return follow(self, inputs, self.log2_sigma, sizes.subsampled_size, size, rate)
-        return sizes.subsampled_size(self.log2_sigma.sigma(), size, rate)
+        return sizes.subsampled_size(follow(self, inputs, self.log2_sigma, float), size, rate)
 
     def call(self, inputs):
         channels_first = self.data_format == "channels_first"
@@ -229,9 +235,10 @@ class NJetConv2D(keras.layers.Layer):
     def convolution_op(self, x):
         """Convolves a "channels_last" feature map; neither bias nor activation."""
         axes = [self._axis(x, number) for number in (0, 1)]
+        self._map_size = tuple(axis.new_size for axis in axes)
         if not self._is_dense(x, axes):
             return self._convolve_by_matrices(x, axes)
-        radius = follow(self, x, self.log2_sigma, sizes.filter_radius, self.extent)
+        radius = self._compiled_radius(x)
         outputs = self._convolve_densely(x, axes, radius)
         # Until its radius is brought up to date, a filter that has outgrown it is evaluated by matrices. The
         # convolution stands outside of the conditional, where XLA would run it on a single thread.
@@ -241,7 +248,7 @@ class NJetConv2D(keras.layers.Layer):
     def _axis(self, x, number):
         size, stride, radius = ops.shape(x)[1 + number], self.strides[number], 0
         if self.padding == "valid":
-            radius = follow(self, x, self.log2_sigma, sizes.filter_radius, self.extent)
+            radius = self._compiled_radius(x)
         start, count = strided_positions(size, stride, self.padding, radius)
         if self.subsample_rate is None:
             return Axis(size, start, stride, count, count)
@@ -255,8 +262,7 @@ class NJetConv2D(keras.layers.Layer):
         if not all(isinstance(axis.size, int) for axis in axes):
             return False
         if self.implementation == "auto" and not self.log2_sigma.trainable:
-            radius = follow(self, x, self.log2_sigma, sizes.filter_radius, self.extent)
-            return radius <= evaluation.largest_dense_radius(*self._workload(x, axes))
+            return self._compiled_radius(x) <= evaluation.largest_dense_radius(*self._workload(x, axes))
         return self.implementation == "dense"
 
     def _convolve_by_matrices(self, x, axes):
@@ -283,6 +289,10 @@ class NJetConv2D(keras.layers.Layer):
 
     def _derivatives(self, offsets):
         return gaussian_derivatives(offsets, self.log2_sigma.sigma(self._basis_dtype), self.order, self._live_radius())
+
+    def _compiled_radius(self, x):
+        """Radius as an integer, brought up to date between the epochs; the live one is a tensor."""
+        return follow(self, x, self.log2_sigma, sizes.filter_radius, self.extent)
 
     def _live_radius(self):
         return sizes.filter_radius(self.log2_sigma.sigma(), self.extent)

@@ -337,6 +337,11 @@ def test_sigma_can_be_drawn_and_is_kept_in_the_configuration():
     assert NJetConv2D.from_config(layer.get_config()).initial_sigma == layer.initial_sigma
 
 
+def test_an_activation_may_be_any_callable():
+    layer = NJetConv2D(2, activation=keras.layers.LeakyReLU(0.5))
+    assert to_numpy(layer(np.ones((1, 5, 5, 1), "float32"))).shape == (1, 5, 5, 2)
+
+
 def test_the_papers_initialisation_is_available():
     layer = NJetConv2D(64, coefficient_initializer=keras.initializers.RandomNormal(stddev=1.0, seed=0))
     layer.build((None, 8, 8, 64))
