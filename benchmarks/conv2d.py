@@ -75,10 +75,9 @@ def measure_all(arguments):
     rows = []
     backend = keras.backend.backend()
     versions = f"keras {keras.__version__}, {backend} {importlib.import_module(BACKENDS[backend]).__version__}"
-    print(f"\n{versions}; order {arguments.order}; time / time of Conv2D\n")
-    print(
-        "| workload | σ | size | evaluation | forward | forward + backward | Conv2D ms |\n|---|---|---|---|---|---|---|"
-    )
+    baseline = "N-Jet at σ = 1" if arguments.growth else "Conv2D"
+    print(f"\n{versions}; order {arguments.order}; time / time of {baseline}\n")
+    print(f"| workload | σ | size | evaluation | forward | forward + backward | {baseline} ms |\n{'|---' * 7}|")
     for workload in arguments.workloads:
         for sigma in arguments.sigmas:
             for row in measure(workload, sigma, arguments):

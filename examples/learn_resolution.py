@@ -204,7 +204,7 @@ def plot(rows, arguments, path):
                 label=f"{factor:g}× ({of_run[0]['size']} px)" if seed == 0 else None,
             )
     axes.set(xlabel="epoch", ylabel="learned σ (pixels)", title=f"{arguments.dataset}, {arguments.seeds} seeds")
-    axes.legend(title="image size")
+    axes.legend(title="image size", loc="center left", bbox_to_anchor=(1.0, 0.5))
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
     plt.close(figure)

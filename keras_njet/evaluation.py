@@ -37,13 +37,15 @@ def convolve_by_matrices(x, coefficients, along_height, along_width, groups: int
     """
     if mixing == "last":
         return _mix_last(x, coefficients, along_height, along_width, groups)
-    order = along_width.shape[0] - 1
+    order, height, new_width = along_width.shape[0] - 1, ops.shape(x)[1], ops.shape(along_width)[1]
+    channels, filters = x.shape[-1], coefficients.shape[-1]
     blocks = _blocks_of_equal_j(coefficients, order)
     if mixing == "first":
         mixed = [_mix_then_width(x, block, along_width, groups) for block in blocks]
     else:
-        rows, channels = _all_orders_along_width(x, along_width), x.shape[-1]
-        mixed = [_mix(rows[..., : block.shape[0] * channels], block, channels, groups) for block in blocks]
+        rows = _all_orders_along_width(x, along_width)
+        mixed = [_mix(rows[:, : block.shape[0] * channels], block, channels, groups) for block in blocks]
+    mixed = [ops.reshape(part, (-1, height, new_width, filters)) for part in mixed]
     terms = [_along_height(along_height[j], mixed[j]) for j in range(order + 1)]
     return sum(terms[1:], terms[0])
 
@@ -136,12 +138,12 @@ def _blocks_of_equal_j(coefficients, order):
 
 
 def _all_orders_along_width(x, matrices):
-    """(b, h, w, c) -> (b, h, new w, orders·c)."""
-    _, height, width, channels = ops.shape(x)
+    """(b, h, w, c) -> (b·h·new w, orders·c)."""
+    width, channels = ops.shape(x)[2:]
     orders, new_width = matrices.shape[0], ops.shape(matrices)[1]
     rows = ops.matmul(ops.reshape(matrices, (orders * new_width, width)), ops.reshape(x, (-1, width, channels)))
     rows = ops.transpose(ops.reshape(rows, (-1, orders, new_width, channels)), (0, 2, 1, 3))
-    return ops.reshape(rows, (-1, height, new_width, orders * channels))
+    return ops.reshape(rows, (-1, orders * channels))
 
 
 def _along_height(matrix, x):
@@ -152,20 +154,19 @@ def _along_height(matrix, x):
 
 
 def _mix(x, coefficients, channels, groups):
-    """(b, h, w, orders·c) -> (b, h, w, filters), with coefficients of shape (orders, c / groups, filters)."""
-    _, height, width, _ = ops.shape(x)
+    """(pixels, orders·c) -> (pixels, filters), with coefficients of shape (orders, c / groups, filters).
+
+    On matrices, not maps: TensorFlow and torch take much longer for the gradient of a slice of a four-dimensional map.
+    """
     orders, _, filters = coefficients.shape
     if groups == 1:
-        mixed = ops.matmul(
-            ops.reshape(x, (-1, orders * channels)), ops.reshape(coefficients, (orders * channels, filters))
-        )
-    else:
-        size = channels // groups
-        x = ops.transpose(ops.reshape(x, (-1, orders, groups, size)), (2, 0, 1, 3))
-        coefficients = ops.reshape(coefficients, (orders, size, groups, filters // groups))
-        coefficients = ops.reshape(ops.transpose(coefficients, (2, 0, 1, 3)), (groups, orders * size, -1))
-        mixed = ops.transpose(ops.matmul(ops.reshape(x, (groups, -1, orders * size)), coefficients), (1, 0, 2))
-    return ops.reshape(mixed, (-1, height, width, filters))
+        return ops.matmul(x, ops.reshape(coefficients, (orders * channels, filters)))
+    size = channels // groups
+    x = ops.transpose(ops.reshape(x, (-1, orders, groups, size)), (2, 0, 1, 3))
+    coefficients = ops.reshape(coefficients, (orders, size, groups, filters // groups))
+    coefficients = ops.reshape(ops.transpose(coefficients, (2, 0, 1, 3)), (groups, orders * size, -1))
+    mixed = ops.matmul(ops.reshape(x, (groups, -1, orders * size)), coefficients)
+    return ops.reshape(ops.transpose(mixed, (1, 0, 2)), (-1, filters))
 
 
 def _mix_last(x, coefficients, along_height, along_width, groups):
@@ -176,19 +177,18 @@ def _mix_last(x, coefficients, along_height, along_width, groups):
     rows = ops.matmul(ops.reshape(ops.transpose(x, (0, 3, 1, 2)), (-1, width)), across)
     rows = ops.reshape(rows, (-1, height, (order + 1) * new_width))
     responses = [ops.matmul(along_height[j], rows[..., : (order + 1 - j) * new_width]) for j in range(order + 1)]
-    basis = coefficients.shape[0]
+    basis, _, filters = coefficients.shape
     responses = ops.reshape(ops.concatenate(responses, axis=-1), (-1, channels, new_height, basis, new_width))
-    responses = ops.reshape(ops.transpose(responses, (0, 2, 4, 3, 1)), (-1, new_height, new_width, basis * channels))
-    return _mix(responses, coefficients, channels, groups)
+    responses = ops.reshape(ops.transpose(responses, (0, 2, 4, 3, 1)), (-1, basis * channels))
+    return ops.reshape(_mix(responses, coefficients, channels, groups), (-1, new_height, new_width, filters))
 
 
 def _mix_then_width(x, coefficients, matrices, groups):
-    """(b, h, w, c) -> (b, h, new w, filters): Σ_i T_i · x · α_i for the orders i of one block."""
-    _, height, width, channels = ops.shape(x)
+    """(b, h, w, c) -> (b·h, new w, filters): Σ_i T_i · x · α_i for the orders i of one block."""
+    width, channels = ops.shape(x)[2:]
     orders, _, filters = coefficients.shape
-    mixed = [
-        ops.reshape(_mix(x, coefficients[i : i + 1], channels, groups), (-1, width, filters)) for i in range(orders)
-    ]
-    new_width = ops.shape(matrices)[1]
-    joined = ops.reshape(ops.transpose(matrices[:orders], (1, 0, 2)), (new_width, orders * width))
-    return ops.reshape(ops.matmul(joined, ops.concatenate(mixed, axis=1)), (-1, height, new_width, filters))
+    pixels = ops.reshape(x, (-1, channels))
+    mixed = [_mix(pixels, coefficients[i : i + 1], channels, groups) for i in range(orders)]
+    mixed = ops.concatenate([ops.reshape(part, (-1, width, filters)) for part in mixed], axis=1)
+    joined = ops.reshape(ops.transpose(matrices[:orders], (1, 0, 2)), (-1, orders * width))
+    return ops.matmul(joined, mixed)
