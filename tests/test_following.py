@@ -225,6 +225,17 @@ def test_predict_within_an_epoch_uses_the_live_sigma():
     found = []
 
     def predict(batch, logs):
+        synced = callback.model  # on JAX, reading this gives the variables their values
+        found.append((feature_map(synced), float(ops.convert_to_numpy(synced.get_layer("njet").sigma))))
+
+    callback = keras.callbacks.LambdaCallback(on_train_batch_end=predict)
+    model.fit(X, Y, batch_size=5, epochs=2, verbose=0, callbacks=[callback])
+    assert len(found) == 4
+    for size, sigma in found:
+        assert size == sizes_for(sigma)
+
+
+def predict(batch, logs):
         found.append((feature_map(model), float(ops.convert_to_numpy(model.get_layer("njet").sigma))))
 
     model.fit(
