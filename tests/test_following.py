@@ -235,17 +235,6 @@ def test_predict_within_an_epoch_uses_the_live_sigma():
         assert size == sizes_for(sigma)
 
 
-def predict(batch, logs):
-        found.append((feature_map(model), float(ops.convert_to_numpy(model.get_layer("njet").sigma))))
-
-    model.fit(
-        X, Y, batch_size=5, epochs=2, verbose=0, callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=predict)]
-    )
-    assert len(found) == 4
-    for size, sigma in found:
-        assert size == sizes_for(sigma)
-
-
 def test_sigma_set_at_the_start_of_an_epoch_counts_for_this_epoch():
     model = build()
     values = {2: 4.0, 3: 0.5}
