@@ -141,16 +141,24 @@ def _all_orders_along_width(x, matrices):
     """(b, h, w, c) -> (b·h·new w, orders·c)."""
     width, channels = ops.shape(x)[2:]
     orders, new_width = matrices.shape[0], ops.shape(matrices)[1]
-    rows = ops.matmul(ops.reshape(matrices, (orders * new_width, width)), ops.reshape(x, (-1, width, channels)))
-    rows = ops.transpose(ops.reshape(rows, (-1, orders, new_width, channels)), (0, 2, 1, 3))
+    matrices = ops.reshape(ops.transpose(matrices, (1, 0, 2)), (new_width * orders, width))
+    rows = _times_each(matrices, ops.reshape(x, (-1, width, channels)))
     return ops.reshape(rows, (-1, orders * channels))
 
 
 def _along_height(matrix, x):
     """(b, h, w, c) -> (b, new h, w, c)."""
     _, height, width, channels = ops.shape(x)
-    columns = ops.matmul(matrix, ops.reshape(x, (-1, height, width * channels)))
+    columns = _times_each(matrix, ops.reshape(x, (-1, height, width * channels)))
     return ops.reshape(columns, (-1, ops.shape(matrix)[0], width, channels))
+
+
+def _times_each(matrix, x):
+    """The product of one matrix with each of a batch of matrices.
+
+    The batch axis is written out, without a copy, since torch transposes all of `x` for the gradient otherwise.
+    """
+    return ops.matmul(ops.broadcast_to(matrix, (ops.shape(x)[0], *ops.shape(matrix))), x)
 
 
 def _mix(x, coefficients, channels, groups):
