@@ -4,7 +4,15 @@ from keras_njet.callbacks import ResolutionCallback as ResolutionCallback
 from keras_njet.following import update_sizes as update_sizes
 from keras_njet.initializers import NJetVarianceScaling as NJetVarianceScaling
 from keras_njet.layers import NJetConv2D as NJetConv2D
+from keras_njet.layers import NJetDepthwiseConv2D as NJetDepthwiseConv2D
 from keras_njet.layers import SafeSubsample as SafeSubsample
 
 __version__ = "0.1.0"
-__all__ = ["NJetConv2D", "NJetVarianceScaling", "ResolutionCallback", "SafeSubsample", "update_sizes"]
+__all__ = [
+    "NJetConv2D",
+    "NJetDepthwiseConv2D",
+    "NJetVarianceScaling",
+    "ResolutionCallback",
+    "SafeSubsample",
+    "update_sizes",
+]

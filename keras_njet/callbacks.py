@@ -7,7 +7,7 @@ import keras
 from keras_njet import _arguments
 from keras_njet._backend import inner_layers
 from keras_njet.following import update_sizes
-from keras_njet.layers.njet_conv2d import NJetConv2D
+from keras_njet.layers.base_njet_conv import BaseNJetConv
 
 
 class ResolutionCallback(keras.callbacks.Callback):
@@ -51,7 +51,7 @@ class ResolutionCallback(keras.callbacks.Callback):
         if not self.log or logs is None:
             return
         for layer in inner_layers(self.model):
-            if isinstance(layer, NJetConv2D) and layer.built:
+            if isinstance(layer, BaseNJetConv) and layer.built:
                 sigma = layer.log2_sigma.current()
                 logs[f"{layer.name}/sigma"] = sigma
                 logs[f"{layer.name}/kernel_size"] = layer.kernel_size[0] if sigma > 0 else math.nan

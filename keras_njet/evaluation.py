@@ -9,13 +9,17 @@ Feature maps are "channels_last" in this module. Coefficients have the shape `(b
 the order of `derivative_orders`; matrices have the shape `(order + 1, new size, size)`.
 """
 
+import functools
+
 from keras import ops
 
 from keras_njet.scale_space import derivative_orders
 
-# Time of a multiply-accumulate of a dense convolution over that of one of the evaluation by matrices: the geometric
-# mean over the workloads and backends of benchmarks/README.md at σ = 1, where it lies between 0.3 and 2.1.
-DENSE_COST = 0.6
+# Times in units of a multiply-accumulate of mixing channels: of one along an axis, whose products are small, of
+# writing a number, and of a multiply-accumulate of a dense convolution. Measured, see benchmarks/README.md.
+AXIS_COST = 4
+MOVING_COST = 40
+DENSE_COST = 1.2
 LARGEST_DENSE_RADIUS = 4
 _UNKNOWN_SIZE = 64
 
@@ -29,25 +33,22 @@ def convolve_by_matrices(x, coefficients, along_height, along_width, groups: int
         along_height: Tensor of shape `(order + 1, new_height, height)`.
         along_width: Tensor of shape `(order + 1, new_width, width)`.
         groups: Integer, number of groups of channels that are mixed separately.
-        mixing: When channels are mixed: "between" the products along the width and the height, "last" (cheapest for
-            few input channels) or "first" (cheapest for few filters). The result is the same.
+        mixing: When channels are mixed: "first" (cheapest for few filters), "between" the products along the width and
+            the height, "last", or "together", which is last, for all basis filters in one product (cheapest for very
+            few channels). The result is the same.
 
     Returns:
         A tensor of shape `(batch, new_height, new_width, filters)`.
     """
+    if mixing == "together":
+        return _mix_together(x, coefficients, along_height, along_width, groups)
     if mixing == "last":
         return _mix_last(x, coefficients, along_height, along_width, groups)
-    order, height, new_width = along_width.shape[0] - 1, ops.shape(x)[1], ops.shape(along_width)[1]
-    channels, filters = x.shape[-1], coefficients.shape[-1]
-    blocks = _blocks_of_equal_j(coefficients, order)
-    if mixing == "first":
-        mixed = [_mix_then_width(x, block, along_width, groups) for block in blocks]
-    else:
-        rows = _all_orders_along_width(x, along_width)
-        mixed = [_mix(rows[:, : block.shape[0] * channels], block, channels, groups) for block in blocks]
-    mixed = [ops.reshape(part, (-1, height, new_width, filters)) for part in mixed]
-    terms = [_along_height(along_height[j], mixed[j]) for j in range(order + 1)]
-    return sum(terms[1:], terms[0])
+    order, new_width, filters = along_width.shape[0] - 1, ops.shape(along_width)[1], coefficients.shape[-1]
+    mix_columns = _mix_then_width if mixing == "first" else _width_then_mix
+    columns = mix_columns(x, coefficients, along_width, groups)
+    columns = [ops.reshape(column, (-1, ops.shape(x)[1], new_width, filters)) for column in columns]
+    return _sum(_along_height(along_height[j], columns[j]) for j in range(order + 1))
 
 
 def convolve_densely(x, kernel, starts, counts, strides, groups: int = 1):
@@ -92,7 +93,7 @@ def resample(x, along_height, along_width):
 
 
 def choose_mixing(in_size, out_size, channels: int, filters: int, groups: int, order: int) -> str:
-    """Chooses when to mix channels: the order of the three products with the fewest multiply-accumulates."""
+    """Chooses when to mix channels: the cheapest order of the three products."""
     costs = matrix_costs(in_size, out_size, channels, filters, groups, order)
     return min(costs, key=costs.get)
 
@@ -107,6 +108,8 @@ def largest_dense_radius(in_size, out_size, channels: int, filters: int, groups:
     Returns:
         An integer between 0 and `LARGEST_DENSE_RADIUS`.
     """
+    if groups == channels > 1:
+        return 0  # a depthwise convolution does little work, but slowly
     by_matrices = min(matrix_costs(in_size, out_size, channels, filters, groups, order).values())
     height, width = _known(out_size)
     one_pixel = DENSE_COST * height * width * channels // groups * filters
@@ -115,17 +118,41 @@ def largest_dense_radius(in_size, out_size, channels: int, filters: int, groups:
 
 
 def matrix_costs(in_size, out_size, channels: int, filters: int, groups: int, order: int) -> dict[str, int]:
-    """Counts the multiply-accumulates of `convolve_by_matrices` for one image and each `mixing`."""
+    """Estimates the time of `convolve_by_matrices` for one image, for each `mixing`."""
     (height, width), (new_height, new_width) = _known(in_size), _known(out_size)
-    basis = len(derivative_orders(order))
-    mix = basis * channels // groups * filters
-    across = (order + 1) * height * new_width * width * channels
-    down = (order + 1) * new_height * new_width * height * filters
-    return {
-        "between": across + height * new_width * mix + down,
-        "last": across + basis * new_height * new_width * height * channels + new_height * new_width * mix,
-        "first": height * width * mix + basis * height * new_width * width * filters + down,
+    orders, basis = order + 1, len(derivative_orders(order))
+    pixels, columns, new_pixels = height * width, height * new_width, new_height * new_width
+    written = {
+        "first": (basis * pixels + basis * columns + orders * new_pixels) * filters,
+        "between": orders * columns * channels + (basis * columns + orders * new_pixels) * filters,
+        "last": (orders * columns + basis * new_pixels) * channels + basis * new_pixels * filters,
+        "together": (2 * orders * columns + 5 * basis * new_pixels) * channels + new_pixels * filters,
     }
+    done = multiplications(in_size, out_size, channels, filters, groups, order)
+    return {
+        mixing: mixed + AXIS_COST * along_axes + MOVING_COST * written[mixing]
+        for mixing, (mixed, along_axes) in done.items()
+    }
+
+
+def multiplications(in_size, out_size, channels: int, filters: int, groups: int, order: int):
+    """Counts the multiply-accumulates for one image and each `mixing`: a pair (of mixing channels, along the axes)."""
+    (height, width), (new_height, new_width) = _known(in_size), _known(out_size)
+    orders, basis = order + 1, len(derivative_orders(order))
+    columns, new_pixels = height * new_width, new_height * new_width
+    mix = basis * channels // groups * filters
+    across, down = orders * columns * width * channels, orders * new_pixels * height * filters
+    all_down = basis * new_pixels * height * channels
+    return {
+        "first": (height * width * mix, basis * columns * width * filters + down),
+        "between": (columns * mix, across + down),
+        "last": (new_pixels * mix, across + all_down),
+        "together": (new_pixels * mix, across + all_down),
+    }
+
+
+def _sum(terms):
+    return functools.reduce(ops.add, terms)
 
 
 def _known(sizes):
@@ -137,13 +164,24 @@ def _blocks_of_equal_j(coefficients, order):
     return [coefficients[start : start + order + 1 - j] for j, start in enumerate(starts)]
 
 
-def _all_orders_along_width(x, matrices):
-    """(b, h, w, c) -> (b·h·new w, orders·c)."""
-    width, channels = ops.shape(x)[2:]
-    orders, new_width = matrices.shape[0], ops.shape(matrices)[1]
-    matrices = ops.reshape(ops.transpose(matrices, (1, 0, 2)), (new_width * orders, width))
-    rows = _times_each(matrices, ops.reshape(x, (-1, width, channels)))
-    return ops.reshape(rows, (-1, orders * channels))
+def _width_then_mix(x, coefficients, matrices, groups):
+    """Σ_i (T_i · x) · α_{ij} for each j, of shape (b·h·new w, filters).
+
+    A product for each pair of orders: torch and TensorFlow take long for the gradients of slices and of concatenation.
+    """
+    order, channels = matrices.shape[0] - 1, x.shape[-1]
+    rows = _along_width(matrices, x)
+    return [
+        _sum(_mix(rows[i], block[i : i + 1], channels, groups) for i in range(block.shape[0]))
+        for block in _blocks_of_equal_j(coefficients, order)
+    ]
+
+
+def _along_width(matrices, x):
+    """T_i · x for each i, of shape (b·h·new w, c)."""
+    _, _, width, channels = ops.shape(x)
+    x = ops.reshape(x, (-1, width, channels))
+    return [ops.reshape(_times_each(matrices[i], x), (-1, channels)) for i in range(matrices.shape[0])]
 
 
 def _along_height(matrix, x):
@@ -170,6 +208,9 @@ def _mix(x, coefficients, channels, groups):
     if groups == 1:
         return ops.matmul(x, ops.reshape(coefficients, (orders * channels, filters)))
     size = channels // groups
+    if size == 1:
+        x = ops.reshape(x, (-1, orders, channels, 1))
+        return ops.reshape(ops.sum(x * ops.reshape(coefficients, (orders, channels, -1)), axis=1), (-1, filters))
     x = ops.transpose(ops.reshape(x, (-1, orders, groups, size)), (2, 0, 1, 3))
     coefficients = ops.reshape(coefficients, (orders, size, groups, filters // groups))
     coefficients = ops.reshape(ops.transpose(coefficients, (2, 0, 1, 3)), (groups, orders * size, -1))
@@ -178,7 +219,21 @@ def _mix(x, coefficients, channels, groups):
 
 
 def _mix_last(x, coefficients, along_height, along_width, groups):
-    """All basis responses of the input channels, then one mixing; channels lead until then since they are few."""
+    """Σ_ij (T_j · T_i · x) · α_{ij}: both products, then one of mixing for each pair of orders."""
+    _, height, _, channels = ops.shape(x)
+    order, new_height, new_width = along_width.shape[0] - 1, ops.shape(along_height)[1], ops.shape(along_width)[1]
+    rows = [ops.reshape(row, (-1, height, new_width, channels)) for row in _along_width(along_width, x)]
+
+    def term(index, i, j):
+        response = ops.reshape(_along_height(along_height[j], rows[i]), (-1, channels))
+        return _mix(response, coefficients[index : index + 1], channels, groups)
+
+    outputs = _sum(term(index, i, j) for index, (i, j) in enumerate(derivative_orders(order)))
+    return ops.reshape(outputs, (-1, new_height, new_width, coefficients.shape[-1]))
+
+
+def _mix_together(x, coefficients, along_height, along_width, groups):
+    """The responses to all basis filters, then one mixing of them; channels lead until then since they are few."""
     _, height, width, channels = ops.shape(x)
     order, new_height, new_width = along_width.shape[0] - 1, ops.shape(along_height)[1], ops.shape(along_width)[1]
     across = ops.transpose(ops.reshape(along_width, (-1, width)))
@@ -192,11 +247,14 @@ def _mix_last(x, coefficients, along_height, along_width, groups):
 
 
 def _mix_then_width(x, coefficients, matrices, groups):
-    """(b, h, w, c) -> (b·h, new w, filters): Σ_i T_i · x · α_i for the orders i of one block."""
+    """Σ_i T_i · (x · α_{ij}) for each j, of shape (b·h, new w, filters)."""
     width, channels = ops.shape(x)[2:]
-    orders, _, filters = coefficients.shape
+    filters = coefficients.shape[-1]
     pixels = ops.reshape(x, (-1, channels))
-    mixed = [_mix(pixels, coefficients[i : i + 1], channels, groups) for i in range(orders)]
-    mixed = ops.concatenate([ops.reshape(part, (-1, width, filters)) for part in mixed], axis=1)
-    joined = ops.reshape(ops.transpose(matrices[:orders], (1, 0, 2)), (-1, orders * width))
-    return ops.matmul(joined, mixed)
+
+    def term(i, block):
+        mixed = _mix(pixels, block[i : i + 1], channels, groups)
+        return _times_each(matrices[i], ops.reshape(mixed, (-1, width, filters)))
+
+    blocks = _blocks_of_equal_j(coefficients, matrices.shape[0] - 1)
+    return [_sum(term(i, block) for i in range(block.shape[0])) for block in blocks]

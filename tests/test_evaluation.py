@@ -7,7 +7,7 @@ from keras import ops
 from keras_njet import NJetConv2D, evaluation
 
 
-@pytest.mark.parametrize("mixing", ["between", "last", "first"])
+@pytest.mark.parametrize("mixing", ["first", "between", "last", "together"])
 def test_the_counts_are_the_multiplications_that_are_done(monkeypatch, mixing):
     done = []
     matmul = ops.matmul
@@ -21,11 +21,12 @@ def test_the_counts_are_the_multiplications_that_are_done(monkeypatch, mixing):
     x = ops.ones((1, 7, 9, 4))
     coefficients, down, across = ops.ones((6, 4, 5)), ops.ones((3, 3, 7)), ops.ones((3, 8, 9))
     evaluation.convolve_by_matrices(x, coefficients, down, across, mixing=mixing)
-    assert sum(done) == evaluation.matrix_costs((7, 9), (3, 8), 4, 5, 1, 2)[mixing]
+    assert sum(done) == sum(evaluation.multiplications((7, 9), (3, 8), 4, 5, 1, 2)[mixing])
 
 
 @pytest.mark.parametrize(
-    ("channels", "filters", "expected"), [(3, 64, "last"), (96, 192, "between"), (2048, 21, "first")]
+    ("channels", "filters", "expected"),
+    [(3, 192, "together"), (48, 192, "last"), (96, 96, "between"), (2048, 21, "first")],
 )
 def test_channels_are_mixed_when_they_are_fewest(channels, filters, expected):
     assert evaluation.choose_mixing((32, 32), (32, 32), channels, filters, 1, 3) == expected

@@ -1,22 +1,13 @@
 """`NJetConv2D`, a convolution that learns the size of its filters."""
 
-import math
-
 import keras
-from keras import ops
 
-from keras_njet import _arguments, evaluation, sizes
-from keras_njet.following import follow
-from keras_njet.initializers import NJetVarianceScaling
-from keras_njet.sampling import Axis, strided_positions
-from keras_njet.scale import ScaleVariable
-from keras_njet.scale_space import compose_filters, derivative_orders, gaussian_derivatives, njet_basis
-
-_RECTIFIERS = ("relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", "mish", "hard_silu")
+from keras_njet import _arguments
+from keras_njet.layers.base_njet_conv import BaseNJetConv
 
 
 @keras.saving.register_keras_serializable(package="keras_njet")
-class NJetConv2D(keras.layers.Layer):
+class NJetConv2D(BaseNJetConv):
     """2-D convolution whose filters are linear combinations of Gaussian derivatives and learn their own size.
 
     A filter is F = Σ α_{ij}·G^{i,j}(x, y; σ) over the Gaussian derivatives of orders 0 ≤ i + j ≤ `order`, the N-Jet
@@ -112,244 +103,44 @@ class NJetConv2D(keras.layers.Layer):
         bias_constraint=None,
         **kwargs,
     ):
-        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        super().__init__(
+            order=order,
+            sigma=sigma,
+            extent=extent,
+            learn_sigma=learn_sigma,
+            strides=strides,
+            padding=padding,
+            data_format=data_format,
+            activation=activation,
+            use_bias=use_bias,
+            subsample_rate=subsample_rate,
+            implementation=implementation,
+            coefficient_initializer=coefficient_initializer,
+            bias_initializer=bias_initializer,
+            coefficient_regularizer=coefficient_regularizer,
+            sigma_regularizer=sigma_regularizer,
+            bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer,
+            coefficient_constraint=coefficient_constraint,
+            sigma_constraint=sigma_constraint,
+            bias_constraint=bias_constraint,
+            **kwargs,
+        )
         self.filters = _arguments.integer("filters", filters, least=1)
-        self.order = _arguments.integer("order", order, least=0)
-        self.initial_sigma = _arguments.positive("sigma", _arguments.drawn(sigma))
-        self.extent = _arguments.positive("extent", extent)
-        self.learn_sigma = bool(learn_sigma)
-        self.strides = _arguments.pair_of_integers("strides", strides)
-        self.padding = _arguments.one_of("padding", padding, ("same", "valid"))
-        self.data_format = _arguments.data_format(data_format)
         self.groups = _arguments.integer("groups", groups, least=1)
-        self.activation = keras.activations.get(activation)
-        self.use_bias = bool(use_bias)
-        self.subsample_rate = None if subsample_rate is None else _arguments.positive("subsample_rate", subsample_rate)
-        self.implementation = _arguments.one_of("implementation", implementation, ("auto", "matrix", "dense"))
         if self.filters % self.groups != 0:
             raise ValueError(
                 f"The number of filters must be divisible by the number of groups. Received: filters={filters}, "
                 f"groups={groups}"
             )
-        self.coefficient_initializer = keras.initializers.get(coefficient_initializer) or NJetVarianceScaling(
-            self.initial_sigma, self.extent, rectified=getattr(self.activation, "__name__", None) in _RECTIFIERS
-        )
-        self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.coefficient_regularizer = keras.regularizers.get(coefficient_regularizer)
-        self.sigma_regularizer = keras.regularizers.get(sigma_regularizer)
-        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
-        self.coefficient_constraint = keras.constraints.get(coefficient_constraint)
-        self.sigma_constraint = keras.constraints.get(sigma_constraint)
-        self.bias_constraint = keras.constraints.get(bias_constraint)
-        self.input_spec = keras.layers.InputSpec(ndim=4)
-        self._map_size = (None, None)
 
-    def build(self, input_shape):
-        channels = input_shape[self._channel_axis]
-        if channels is None:
-            raise ValueError(
-                "The channel axis of the input must have a known size, but it is None. Received: "
-                f"input_shape={tuple(input_shape)}"
-            )
-        if channels % self.groups != 0:
+    def filters_and_groups(self, channels: int) -> tuple[int, int]:
+        if channels is not None and channels % self.groups != 0:
             raise ValueError(
                 f"The number of input channels must be divisible by the number of groups. Received: "
                 f"channels={channels}, groups={self.groups}"
             )
-        self.input_spec = keras.layers.InputSpec(ndim=4, axes={self._channel_axis: channels})
-        self.coefficients = self.add_weight(
-            name="coefficients",
-            shape=(len(derivative_orders(self.order)), channels // self.groups, self.filters),
-            initializer=self.coefficient_initializer,
-            regularizer=self.coefficient_regularizer,
-            constraint=self.coefficient_constraint,
-        )
-        self.bias = None
-        if self.use_bias:
-            self.bias = self.add_weight(
-                name="bias",
-                shape=(self.filters,),
-                initializer=self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-            )
-        self.log2_sigma = ScaleVariable(
-            self.initial_sigma, self.learn_sigma, self.sigma_regularizer, self.sigma_constraint
-        )
-        self.built = True
-
-    @property
-    def sigma(self):
-        """Scale σ in pixels, a scalar tensor. Assign a number to change it."""
-        self._require_built("sigma")
-        return self.log2_sigma.sigma()
-
-    @sigma.setter
-    def sigma(self, value):
-        self._require_built("sigma")
-        self.log2_sigma.assign(math.log2(_arguments.positive("sigma", value)))
-
-    @property
-    def kernel_size(self) -> tuple[int, int]:
-        """Size (height, width) of the filters in pixels: 2⌈kσ⌉ + 1."""
-        sigma = self.log2_sigma.current() if self.built else self.initial_sigma
-        size = sizes.kernel_size(sigma, self.extent)
-        return size, size
-
-    @property
-    def feature_map_size(self) -> tuple[int | None, int | None]:
-        """Size (height, width) of the output as last computed, in pixels; None before a call and where it varies."""
-        return tuple(size if isinstance(size, int) else None for size in self._map_size)
-
-    @property
-    def kernel(self):
-        """The composed filters, of shape (size, size, channels / groups, filters) as in `keras.layers.Conv2D`."""
-        self._require_built("kernel")
-        return self._compose(sizes.filter_radius(self.log2_sigma.current(), self.extent))
-
-    def subsampled_size(self, size, rate: float, inputs):
-        """Computes the size to which this layer's σ lets a feature map shrink, along one axis.
-
-        Args:
-            size: Size of the feature map in pixels, an integer, or an integer tensor where it is not known.
-            rate: Number r > 0, the σ at which the size is halved.
-            inputs: Tensor on which the present call works.
-
-        Returns:
-            ⌊s·½^(σ/r)⌋, of the type of `size`.
-        """
-        if isinstance(size, int):
-            return follow(self, inputs, self.log2_sigma, sizes.subsampled_size, size, rate)
-        return sizes.subsampled_size(follow(self, inputs, self.log2_sigma, float), size, rate)
-
-    def call(self, inputs):
-        channels_first = self.data_format == "channels_first"
-        outputs = self.convolution_op(ops.transpose(inputs, (0, 2, 3, 1)) if channels_first else inputs)
-        outputs = self._cast(outputs)  # on torch, `keras.ops.matmul` of float64 gives float32
-        if self.use_bias:
-            outputs = ops.add(outputs, self.bias)
-        if channels_first:
-            outputs = ops.transpose(outputs, (0, 3, 1, 2))
-        return self.activation(outputs)
-
-    def convolution_op(self, x):
-        """Convolves a "channels_last" feature map; neither bias nor activation."""
-        axes = [self._axis(x, number) for number in (0, 1)]
-        self._map_size = tuple(axis.new_size for axis in axes)
-        if not self._is_dense(x, axes):
-            return self._convolve_by_matrices(x, axes)
-        radius = self._compiled_radius(x)
-        outputs = self._convolve_densely(x, axes, radius)
-        # Until its radius is brought up to date, a filter that has outgrown it is evaluated by matrices. The
-        # convolution stands outside of the conditional, where XLA would run it on a single thread.
-        fits = self._live_radius() <= radius
-        return ops.cond(fits, lambda: outputs, lambda: self._convolve_by_matrices(x, axes))
-
-    def _axis(self, x, number):
-        size, stride, radius = ops.shape(x)[1 + number], self.strides[number], 0
-        if self.padding == "valid":
-            radius = self._compiled_radius(x)
-        start, count = strided_positions(size, stride, self.padding, radius)
-        if self.subsample_rate is None:
-            return Axis(size, start, stride, count, count)
-        return Axis(size, start, stride, count, self.subsampled_size(count, self.subsample_rate, x))
-
-    def _workload(self, x, axes):
-        in_size, out_size = [axis.size for axis in axes], [axis.new_size for axis in axes]
-        return in_size, out_size, x.shape[-1], self.filters, self.groups, self.order
-
-    def _is_dense(self, x, axes):
-        if not all(isinstance(axis.size, int) for axis in axes):
-            return False
-        if self.implementation == "auto" and not self.log2_sigma.trainable:
-            return self._compiled_radius(x) <= evaluation.largest_dense_radius(*self._workload(x, axes))
-        return self.implementation == "dense"
-
-    def _convolve_by_matrices(self, x, axes):
-        matrices = []
-        for axis in axes:
-            derivatives = self._derivatives(axis.offsets(self._basis_dtype))
-            if self.subsample_rate is not None:
-                derivatives = ops.matmul(axis.subsampling(self._basis_dtype), derivatives)
-            matrices.append(self._cast(derivatives))
-        mixing = evaluation.choose_mixing(*self._workload(x, axes))
-        return evaluation.convolve_by_matrices(x, self._cast(self.coefficients), *matrices, self.groups, mixing)
-
-    def _convolve_densely(self, x, axes, radius):
-        kernel = self._cast(self._compose(radius))
-        starts, counts = tuple(axis.start for axis in axes), tuple(axis.count for axis in axes)
-        outputs = evaluation.convolve_densely(x, kernel, starts, counts, self.strides, self.groups)
-        if self.subsample_rate is None:
-            return outputs
-        return evaluation.resample(outputs, *[self._cast(axis.subsampling(self._basis_dtype)) for axis in axes])
-
-    def _compose(self, radius):
-        derivatives = self._derivatives(ops.arange(-radius, radius + 1, dtype=self._basis_dtype))
-        return compose_filters(ops.cast(self.coefficients, self._basis_dtype), njet_basis(derivatives))
-
-    def _derivatives(self, offsets):
-        return gaussian_derivatives(offsets, self.log2_sigma.sigma(self._basis_dtype), self.order, self._live_radius())
-
-    def _compiled_radius(self, x):
-        """Radius as an integer, brought up to date between the epochs; the live one is a tensor."""
-        return follow(self, x, self.log2_sigma, sizes.filter_radius, self.extent)
-
-    def _live_radius(self):
-        return sizes.filter_radius(self.log2_sigma.sigma(), self.extent)
-
-    @property
-    def _basis_dtype(self):
-        """Gaussian derivatives are computed in float32 under mixed precision, in float64 for a float64 layer."""
-        return "float64" if self.compute_dtype == "float64" else "float32"
-
-    def _cast(self, x):
-        return ops.cast(x, self.compute_dtype)
-
-    @property
-    def _channel_axis(self):
-        return 3 if self.data_format == "channels_last" else 1
-
-    def _require_built(self, name):
-        if not self.built:
-            raise AttributeError(f"The layer must be built before `{name}` is known. Received: built=False")
-
-    def compute_output_shape(self, input_shape):
-        spatial = input_shape[1:3] if self.data_format == "channels_last" else input_shape[2:4]
-        if self.subsample_rate is not None or self.padding == "valid":
-            spatial = (None, None)
-        else:
-            spatial = [
-                None if size is None else strided_positions(size, stride, "same", 0)[1]
-                for size, stride in zip(spatial, self.strides, strict=True)
-            ]
-        if self.data_format == "channels_last":
-            return (input_shape[0], *spatial, self.filters)
-        return (input_shape[0], self.filters, *spatial)
+        return self.filters, self.groups
 
     def get_config(self):
-        serialize = keras.saving.serialize_keras_object
-        return {
-            **super().get_config(),
-            "filters": self.filters,
-            "order": self.order,
-            "sigma": self.initial_sigma,
-            "extent": self.extent,
-            "learn_sigma": self.learn_sigma,
-            "strides": self.strides,
-            "padding": self.padding,
-            "data_format": self.data_format,
-            "groups": self.groups,
-            "activation": keras.activations.serialize(self.activation),
-            "use_bias": self.use_bias,
-            "subsample_rate": self.subsample_rate,
-            "implementation": self.implementation,
-            "coefficient_initializer": serialize(self.coefficient_initializer),
-            "bias_initializer": serialize(self.bias_initializer),
-            "coefficient_regularizer": serialize(self.coefficient_regularizer),
-            "sigma_regularizer": serialize(self.sigma_regularizer),
-            "bias_regularizer": serialize(self.bias_regularizer),
-            "activity_regularizer": serialize(self.activity_regularizer),
-            "coefficient_constraint": serialize(self.coefficient_constraint),
-            "sigma_constraint": serialize(self.sigma_constraint),
-            "bias_constraint": serialize(self.bias_constraint),
-        }
+        return {**super().get_config(), "filters": self.filters, "groups": self.groups}

@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_njet import _arguments, evaluation
 from keras_njet._backend import calling_model, inner_layers
-from keras_njet.layers.njet_conv2d import NJetConv2D
+from keras_njet.layers.base_njet_conv import BaseNJetConv
 from keras_njet.sampling import bilinear_matrix
 
 
@@ -25,8 +25,8 @@ class SafeSubsample(keras.layers.Layer):
     shortcut of a residual block.
 
     Args:
-        source: The `keras_njet.NJetConv2D` whose σ decides, or its name. A name is looked up, when the layer is called,
-            in the model that contains both.
+        source: The `keras_njet.NJetConv2D` or other N-Jet layer whose σ decides, or its name. A name is looked up,
+            when the layer is called, in the model that contains both.
         rate: Number r > 0, the σ at which the feature map has half its size. Defaults to 4, the paper's choice.
         data_format: "channels_last" or "channels_first". Defaults to `keras.config.image_data_format()`.
         **kwargs: `name`, `dtype` of the layer.
@@ -57,8 +57,8 @@ class SafeSubsample(keras.layers.Layer):
 
     def __init__(self, source, rate: float = 4.0, data_format: str | None = None, **kwargs):
         super().__init__(**kwargs)
-        if not isinstance(source, (str, NJetConv2D)):
-            raise ValueError(f"`source` must be an NJetConv2D layer or the name of one. Received: source={source!r}")
+        if not isinstance(source, (str, BaseNJetConv)):
+            raise ValueError(f"`source` must be an N-Jet layer or the name of one. Received: source={source!r}")
         self._source = _Untracked(source)
         self.rate = _arguments.positive("rate", rate)
         self.data_format = _arguments.data_format(data_format)
@@ -106,7 +106,7 @@ def _innermost(model, layer, name):
     )
     contents = sorted((inner_layers(inner) for inner in models), key=len)
     for layers in contents:
-        found = [other for other in layers if isinstance(other, NJetConv2D) and other.name == name]
+        found = [other for other in layers if isinstance(other, BaseNJetConv) and other.name == name]
         if found and any(other is layer for other in layers):
             return found[0]
     raise ValueError(

@@ -117,7 +117,7 @@ def test_every_order_of_the_matrix_products_gives_the_same(widths):
         expected += np.einsum(
             "pu,qv,buvc,cf->bpqf", *(to_numpy(t) for t in (down[j], across[i], x, coefficients[index]))
         )
-    for mixing in ("between", "first", "last"):
+    for mixing in ("first", "between", "last", "together"):
         ours = to_numpy(evaluation.convolve_by_matrices(x, coefficients, down, across, mixing=mixing))
         np.testing.assert_allclose(ours, expected, atol=1e-5 * np.abs(expected).max())
 

@@ -1,0 +1,133 @@
+"""Times a training step of N-Jet-NIN against NIN, and against NIN with 5×5 filters and the same feature maps.
+
+    python benchmarks/nin.py                          # every installed backend
+    python benchmarks/nin.py --backend jax --json results.json
+
+A step is `train_on_batch` with SGD on 32 images of 32×32×3, all scales at σ = 1. The networks run in one process, in
+turn; a figure is the ratio of the medians of several steps.
+"""
+
+import argparse
+import importlib
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+import conv2d
+
+
+def main():
+    arguments = parse_arguments()
+    if arguments.backend is None:
+        for backend in [name for name, module in conv2d.BACKENDS.items() if importlib.util.find_spec(module)]:
+            subprocess.run([sys.executable, __file__, *sys.argv[1:], "--backend", backend], check=True)
+        return
+    os.environ["KERAS_BACKEND"] = arguments.backend
+    import keras
+
+    versions = f"keras {keras.__version__}, {arguments.backend} {version(arguments.backend)}"
+    rows = list(measure(arguments))
+    print(f"\n{versions}; time of a training step / that of the baseline\n")
+    print("| network | baseline | ratio | baseline ms |\n|---|---|---|---|")
+    for row in rows:
+        print(f"| {row['network']} | {row['baseline']} | {row['ratio']:.2f} | {row['baseline_ms']:.0f} |", flush=True)
+    if arguments.json:
+        append(arguments.json, [{"backend": arguments.backend, "versions": versions, **row} for row in rows])
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backend", choices=conv2d.BACKENDS, help="one backend; default: all that are installed")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--width", type=float, default=1.0, help="multiplies all numbers of filters")
+    parser.add_argument("--repeats", type=int, default=9, help="steps of which the median is taken")
+    parser.add_argument("--json", help="file to which the results are added")
+    return parser.parse_args()
+
+
+def version(backend):
+    return importlib.import_module(conv2d.BACKENDS[backend]).__version__
+
+
+def measure(arguments):
+    import numpy as np
+
+    from keras_njet import applications
+
+    width = {"width": arguments.width}
+    models = {
+        "NIN": applications.NIN(**width),
+        "NIN, 5×5, same feature maps": same_feature_maps(arguments.width),
+        "N-Jet-NIN, order 3": applications.NJetNIN(order=3, **width),
+        "N-Jet-NIN, order 2": applications.NJetNIN(order=2, **width),
+    }
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(arguments.batch_size, 32, 32, 3)).astype("float32")
+    y = rng.integers(0, 10, size=arguments.batch_size)
+    seconds = dict(zip(models, step_times([*models.values()], x, y, arguments.repeats), strict=True))
+    for network, baseline in (
+        ("N-Jet-NIN, order 3", "NIN"),
+        ("N-Jet-NIN, order 2", "NIN"),
+        ("N-Jet-NIN, order 3", "NIN, 5×5, same feature maps"),
+        ("N-Jet-NIN, order 2", "NIN, 5×5, same feature maps"),
+    ):
+        ratio = seconds[network] / seconds[baseline]
+        yield {
+            "network": network,
+            "baseline": baseline,
+            "ratio": ratio,
+            "baseline_ms": 1000 * seconds[baseline],
+        }
+
+
+def step_times(models, x, y, repeats):
+    """Median seconds of a training step of each model; they train in turn, after two warm-up steps."""
+    import keras
+
+    for model in models:
+        model.compile(keras.optimizers.SGD(1e-6, momentum=0.9), "sparse_categorical_crossentropy")
+    times = [[] for _ in models]
+    for _ in range(2 + repeats):
+        for model, measured in zip(models, times, strict=True):
+            before = time.perf_counter()
+            float(model.train_on_batch(x, y))
+            measured.append(time.perf_counter() - before)
+    return [statistics.median(measured[2:]) for measured in times]
+
+
+def same_feature_maps(width):
+    """NIN with plain 5×5 convolutions, whose feature maps are resampled to the sizes that σ = 1 gives."""
+    import keras
+
+    from keras_njet import evaluation, sizes
+    from keras_njet.applications import _building, nin
+    from keras_njet.sampling import bilinear_matrix
+
+    class Shrink(keras.layers.Layer):
+        def call(self, inputs):
+            matrices = [bilinear_matrix(size, sizes.subsampled_size(1.0, size, 4.0)) for size in inputs.shape[1:3]]
+            return evaluation.resample(inputs, *matrices)
+
+    class Convolutions(_building.PlainConvolutions):
+        def layer(self, filters, size, strides=1, name=None):
+            return keras.Sequential([super().layer(filters, 5, name=name), Shrink()])
+
+    inputs, outputs = nin.build(Convolutions(), subsample=False, width=width)
+    return _building.make_model(inputs, outputs, "same_feature_maps")
+
+
+def append(path, rows):
+    """Adds rows to a JSON file, so that each backend writes its own as soon as it has them."""
+    if os.path.exists(path):
+        with open(path) as file:
+            rows = json.load(file) + rows
+    with open(path, "w") as file:
+        json.dump(rows, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Released weights: which there are, and how they are loaded and packed.
+
+A file holds each variable of a model under its path, as an array in NumPy's format, without pickle. `released.json`
+beside the files says what was trained, on what, and the checksum.
+"""
+
+import functools
+import hashlib
+import json
+import pathlib
+
+import keras
+import numpy as np
+
+from keras_njet.applications._building import channel_axis, is_path
+
+FOLDER = pathlib.Path(__file__).parent / "weights"
+
+
+@functools.cache
+def released() -> dict[str, dict[str, dict]]:
+    """The released weights: application -> name -> what is known of them."""
+    return json.loads((FOLDER / "released.json").read_text())
+
+
+def check(application: str, weights, include_top: bool, classes: int, classifier_activation, arguments: dict):
+    """Raises the errors of `keras.applications` if `weights` do not fit the other arguments."""
+    if weights is None or is_path(weights):
+        return
+    names = released().get(application, {})
+    if weights not in names:
+        raise ValueError(
+            "The `weights` argument should be either `None` (random initialization), one of "
+            f"{sorted(names)} (released with this package), or the path to the weights file to be loaded. "
+            f"Received: weights={weights!r}"
+        )
+    release = names[weights]
+    if include_top and classes != release["classes"]:
+        raise ValueError(
+            f"If using `weights={weights!r}` with `include_top=True`, `classes` should be {release['classes']}. "
+            f"Received: classes={classes}"
+        )
+    if include_top and keras.activations.get(classifier_activation) not in (
+        keras.activations.softmax,
+        keras.activations.linear,
+    ):
+        raise ValueError(
+            "Only `None` and `softmax` activations are allowed for the `classifier_activation` argument when using "
+            f"released weights with `include_top=True`. Received: classifier_activation={classifier_activation}"
+        )
+    for name, trained in release["arguments"].items():
+        if arguments[name] != trained:
+            raise ValueError(
+                f"The weights {weights!r} were trained with {name}={trained}. Received: {name}={arguments[name]}"
+            )
+
+
+def load(model: keras.Model, application: str, weights):
+    """Loads weights into a model: None does nothing, a name loads released ones, a path a file of Keras."""
+    if weights is None:
+        return
+    if is_path(weights):
+        model.load_weights(weights)
+        return
+    release = released()[application][weights]
+    channels = model.input_shape[channel_axis()]
+    if channels != release["channels"]:
+        raise ValueError(
+            f"The weights {weights!r} are for images with {release['channels']} channel(s). "
+            f"Received: input_shape={model.input_shape[1:]}"
+        )
+    path = FOLDER / release["file"]
+    checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+    if checksum != release["sha256"]:
+        raise ValueError(
+            f"The file {path.name} is damaged: its SHA-256 checksum should be {release['sha256']}. "
+            f"Received: sha256={checksum}"
+        )
+    unpack(model, path)
+
+
+def pack(model: keras.Model, path) -> str:
+    """Writes a model's variables to a file, in half precision except σ; returns the checksum of the file."""
+    arrays = {}
+    for variable in model.weights:
+        value = keras.ops.convert_to_numpy(variable)
+        arrays[variable.path] = value if value.ndim == 0 else value.astype("float16")
+        if not np.all(np.isfinite(arrays[variable.path])):
+            raise ValueError(f"The values of a variable must be finite in half precision. Received: {variable.path}")
+    np.savez_compressed(path, **arrays)
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+
+
+def unpack(model: keras.Model, path):
+    """Reads what `pack` wrote; variables of the file that the model lacks, those of its top, are left alone."""
+    with np.load(path, allow_pickle=False) as arrays:
+        missing = [variable.path for variable in model.weights if variable.path not in arrays]
+        if missing:
+            raise ValueError(f"Expected all variables of the model in {path}. Received: none for {missing}")
+        for variable in model.weights:
+            variable.assign(arrays[variable.path].astype("float32"))
