@@ -1,5 +1,6 @@
 """N-Jet layers for Keras 3: convolutions that learn the size of their filters and feature maps."""
 
+from keras_njet import applications as applications
 from keras_njet.callbacks import ResolutionCallback as ResolutionCallback
 from keras_njet.following import update_sizes as update_sizes
 from keras_njet.initializers import NJetVarianceScaling as NJetVarianceScaling
@@ -14,5 +15,6 @@ __all__ = [
     "NJetVarianceScaling",
     "ResolutionCallback",
     "SafeSubsample",
+    "applications",
     "update_sizes",
 ]

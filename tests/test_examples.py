@@ -21,12 +21,16 @@ needs_mnist = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
-def datasets():
-    spec = importlib.util.spec_from_file_location("datasets", ROOT / "examples" / "datasets.py")
+def import_example(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def datasets():
+    return import_example("datasets")
 
 
 def run(script, *arguments):
@@ -105,6 +109,37 @@ def test_bad_files_are_named_in_the_error(datasets, tmp_path):
         datasets.load("mnist", tmp_path)
 
 
+def test_cifar_in_its_binary_version(datasets, tmp_path):
+    rng = np.random.default_rng(0)
+    for name, folder, labels in (("cifar10", "cifar-10-batches-bin", 1), ("cifar100", "cifar-100-binary", 2)):
+        (tmp_path / folder).mkdir()
+        for files in datasets.CIFAR_FILES[name].values():
+            for file in files:
+                rng.integers(0, 10, size=(3, labels + 3072), dtype="uint8").tofile(tmp_path / folder / file)
+        record = np.fromfile(tmp_path / folder / datasets.CIFAR_FILES[name]["test"][0], "uint8")[: labels + 3072]
+        (x, y), (x_test, y_test) = datasets.load_pixels(name, tmp_path)
+        assert x.shape == ((15 if name == "cifar10" else 3), 32, 32, 3)
+        assert len(y) == len(x)
+        assert y_test[0] == record[labels - 1]  # the fine label of CIFAR-100
+        assert x_test[0, 2, 5, 1] == record[labels + 1024 + 2 * 32 + 5]
+    (tmp_path / "cifar-10-batches-bin" / "test_batch.bin").write_bytes(b"cut")
+    with pytest.raises(ValueError, match=r"records of 3073 bytes. Received: path=.*test_batch.bin"):
+        datasets.load_pixels("cifar10", tmp_path)
+
+
+def test_svhn_in_its_mat_files(datasets, tmp_path):
+    import scipy.io
+
+    images = np.random.default_rng(0).integers(0, 256, size=(32, 32, 3, 4), dtype="uint8")
+    for part in ("train", "test"):
+        scipy.io.savemat(tmp_path / f"{part}_32x32.mat", {"X": images, "y": np.array([[1], [10], [5], [9]], "uint8")})
+    (x, y), _ = datasets.load_pixels("svhn", tmp_path)
+    np.testing.assert_array_equal(x[2], images[..., 2])
+    assert y.tolist() == [1, 0, 5, 9]
+    with pytest.raises(ValueError, match="Received: data_dir=None"):
+        datasets.load_pixels("svhn")
+
+
 def test_the_benchmark_prints_ratios_and_writes_json(tmp_path):
     backend = keras.backend.backend()
     output = run(
@@ -117,3 +152,12 @@ def test_the_benchmark_prints_ratios_and_writes_json(tmp_path):
     ]  # fmt: skip
     assert all(row["forward"] > 0 and row["forward_backward"] > 0 for row in rows)
     assert output.count("| 41x41x512-21 |") == 4
+
+
+def test_the_benchmark_of_nin_prints_ratios_and_writes_json(tmp_path):
+    backend = keras.backend.backend()
+    options = ("--backend", backend, "--batch-size", 2, "--width", 0.05, "--repeats", 1)
+    output = run("benchmarks/nin.py", *options, "--json", tmp_path / "results.json")
+    rows = json.loads((tmp_path / "results.json").read_text())
+    assert len(rows) == output.count("| N-Jet-NIN, order") == 4
+    assert all(row["ratio"] > 0 for row in rows)

@@ -129,7 +129,8 @@ def checked(pooling: str | None) -> str | None:
 
 def make_model(inputs, outputs, name: str) -> keras.Model:
     """The model from the source of `inputs`, which may itself be the output of a layer, to `outputs`."""
-    return keras.Model(keras.utils.get_source_inputs(inputs), outputs, name=name)
+    sources = keras.utils.get_source_inputs(inputs)
+    return keras.Model(sources[0] if len(sources) == 1 else sources, outputs, name=name)
 
 
 def is_path(weights) -> bool:

@@ -51,8 +51,10 @@ def preprocess_input(x, data_format: str | None = None, dataset: str = "cifar10"
         )
     shape = (-1,) if axis == -1 else (-1, 1, 1)
     mean, deviation = 255 * mean.reshape(shape), 255 * deviation.reshape(shape)
-    x = x.astype("float32") if isinstance(x, np.ndarray) else keras.ops.cast(x, "float32")
-    return (x - mean) / deviation
+    if isinstance(x, np.ndarray):
+        return (x.astype("float32") - mean) / deviation
+    mean, deviation = keras.ops.convert_to_tensor(mean), keras.ops.convert_to_tensor(deviation)
+    return (keras.ops.cast(x, "float32") - mean) / deviation
 
 
 def decode_predictions(preds, top: int = 5, dataset: str = "cifar10"):

@@ -84,9 +84,12 @@ def pack(model: keras.Model, path) -> str:
     arrays = {}
     for variable in model.weights:
         value = keras.ops.convert_to_numpy(variable)
-        arrays[variable.path] = value if value.ndim == 0 else value.astype("float16")
-        if not np.all(np.isfinite(arrays[variable.path])):
-            raise ValueError(f"The values of a variable must be finite in half precision. Received: {variable.path}")
+        if value.ndim > 0:
+            with np.errstate(over="ignore"):
+                value = value.astype("float16")
+        if not np.all(np.isfinite(value)):
+            raise ValueError(f"All values must be finite in half precision. Received: variable={variable.path!r}")
+        arrays[variable.path] = value
     np.savez_compressed(path, **arrays)
     return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
 

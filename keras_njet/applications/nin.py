@@ -159,7 +159,9 @@ def build(
         if number < 2:
             x = building.pointwise(x, building.scaled(second, width), f"{block}_mix2")
             if subsample:
-                x = poolings[number](3, 2, "same", name=f"{block}_pool")(x)
+                # Padded by hand: the backends do not agree on what an average does with "same" padding.
+                x = keras.layers.ZeroPadding2D(1, name=f"{block}_pad")(x)
+                x = poolings[number](3, 2, name=f"{block}_pool")(x)
             x = keras.layers.Dropout(dropout, name=f"{block}_dropout")(x)
     if not include_top:
         return inputs, building.pool(x, pooling)

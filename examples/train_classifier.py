@@ -1,0 +1,257 @@
+"""Trains a classification network, baseline or N-Jet, by the recipe of the paper's CIFAR experiments (section IV-A).
+
+    python examples/train_classifier.py --model NJetNIN --dataset cifar10
+    python examples/train_classifier.py --model NIN --dataset fashion_mnist --data-dir DIR --width 0.25 --epochs 9
+
+SGD with momentum, a learning rate that falls to a tenth after one and after two thirds of the epochs, random crops of
+padded images, flips, and weight decay of everything but σ. A run that was interrupted goes on where it stopped if it is
+started again with the same --out.
+
+Writes into --out: log.csv (one row an epoch: loss, accuracy, σ, filter and feature-map sizes of each N-Jet layer),
+results.json (configuration, versions, metrics), sizes.png (learned feature-map sizes beside the baseline's, the paper's
+figures 7 and 8) and model.weights.h5.
+"""
+
+import argparse
+import csv
+import json
+import os
+import pathlib
+import platform
+import shlex
+import sys
+import time
+
+import datasets
+import numpy as np
+
+MODELS = [
+    prefix + name
+    for name in ("NIN", "AllCNN", "ResNet32", "ResNet110", "EfficientNetB0")
+    for prefix in ("", "NJet")
+]  # fmt: skip
+DATASETS = ("cifar10", "cifar100", "svhn", "mnist", "fashion_mnist")
+FLIPPED = ("cifar10", "cifar100", "fashion_mnist")  # digits must not be mirrored
+PADDING = 4
+
+
+def main():
+    arguments = parse_arguments()
+    os.environ["KERAS_BACKEND"] = arguments.backend
+    results = train(arguments)
+    print(json.dumps(results["metrics"], indent=1))
+    print(f"written to {arguments.out}: log.csv, results.json, sizes.png, model.weights.h5")
+
+
+def parse_arguments(given=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=MODELS, default="NJetNIN", help="default: %(default)s")
+    parser.add_argument("--dataset", choices=DATASETS, default="cifar10", help="default: %(default)s")
+    parser.add_argument("--data-dir", help="folder with the original files; else Keras downloads them")
+    parser.add_argument("--epochs", type=int, default=90)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--learning-rate", type=float, default=0.1)
+    parser.add_argument("--momentum", type=float, default=0.9)
+    parser.add_argument("--weight-decay", type=float, default=5e-4, help="as a gradient: d·w is added to that of w")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--images", type=int, help="train on the first so many images; default: all")
+    parser.add_argument("--test-images", type=int, help="test on the first so many images; default: all")
+    parser.add_argument("--precision", choices=["float32", "mixed_float16", "mixed_bfloat16"], default="float32")
+    parser.add_argument("--width", type=float, help="multiplies all numbers of filters (not EfficientNet)")
+    parser.add_argument("--dropout", type=float, help="NIN and AllCNN; default: 0.5")
+    parser.add_argument("--filter-sizes", type=int, nargs=3, help="NIN: sizes of the spatial filters; default: 5 5 3")
+    parser.add_argument("--no-subsampling", action="store_true", help="NIN: no pooling; N-Jet: no safe subsampling")
+    parser.add_argument("--order", type=int, help="N-Jet: highest order of the Gaussian derivatives")
+    parser.add_argument("--sigma", type=float, help="N-Jet: the scales at the start; default: 1")
+    parser.add_argument("--fixed-sigma", action="store_true", help="N-Jet: do not learn the scales")
+    parser.add_argument("--subsample-rate", type=float, help="N-Jet: r, the σ that halves a feature map; default: 4")
+    parser.add_argument(
+        "--backend", choices=["jax", "tensorflow", "torch"], default=os.environ.get("KERAS_BACKEND", "jax")
+    )
+    parser.add_argument("--out", help="folder for the results; default: results/DATASET/MODEL/seed-SEED")
+    arguments = parser.parse_args(given)
+    arguments.out = arguments.out or f"results/{arguments.dataset}/{arguments.model}/seed-{arguments.seed}"
+    arguments.command = shlex.join(["examples/train_classifier.py", *(sys.argv[1:] if given is None else given)])
+    return arguments
+
+
+def train(arguments) -> dict:
+    """Trains one network and returns what results.json holds."""
+    import keras
+
+    import keras_njet
+
+    folder = pathlib.Path(arguments.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    keras.utils.set_random_seed(arguments.seed)
+    keras.config.set_dtype_policy(arguments.precision)
+    (x, y), (x_test, y_test) = load_images(arguments)
+    model = make_model(arguments.model, x.shape[1:], int(y.max()) + 1, arguments)
+    steps = -(-len(x) // arguments.batch_size)
+    model.compile(make_optimizer(arguments, steps), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    start = time.perf_counter()
+    model.fit(
+        x,
+        y,
+        batch_size=arguments.batch_size,
+        epochs=arguments.epochs,
+        validation_data=(x_test, y_test),
+        validation_batch_size=500,
+        callbacks=[
+            keras.callbacks.BackupAndRestore(folder / "backup"),
+            keras_njet.ResolutionCallback(),
+            keras.callbacks.CSVLogger(folder / "log.csv", append=(folder / "backup").exists()),
+        ],
+        verbose=1 if sys.stdout.isatty() else 2,
+    )
+    seconds = time.perf_counter() - start
+    model.save_weights(folder / "model.weights.h5")
+    log = read_log(folder / "log.csv")
+    results = {
+        "command": arguments.command,
+        "configuration": {name: value for name, value in vars(arguments).items() if name not in ("command", "out")},
+        "versions": {
+            "python": platform.python_version(),
+            "keras": keras.__version__,
+            "keras_njet": keras_njet.__version__,
+            "backend": f"{keras.backend.backend()} {sys.modules[keras.backend.backend()].__version__}",
+        },
+        "metrics": {
+            "test_accuracy": log[-1]["val_accuracy"],
+            "best_test_accuracy": max(row["val_accuracy"] for row in log),
+            "train_accuracy": log[-1]["accuracy"],
+            "trained_parameters": sum(int(np.prod(variable.shape)) for variable in model.trainable_variables),
+            "seconds": seconds,
+            **{name: value for name, value in log[-1].items() if "/" in name},
+        },
+    }
+    (folder / "results.json").write_text(json.dumps(results, indent=1))
+    plot_sizes(baseline_sizes(arguments, x.shape[1:]), log[-1], arguments, folder / "sizes.png")
+    return results
+
+
+def load_images(arguments):
+    """The standardised images of the training and the test set, and their labels."""
+    import keras_njet
+
+    sets = datasets.load_pixels(arguments.dataset, arguments.data_dir)
+    limits = (arguments.images, arguments.test_images)
+    if arguments.model.endswith("EfficientNetB0"):  # which scales its images itself
+        return [(x[:limit].astype("float32"), y[:limit]) for (x, y), limit in zip(sets, limits, strict=True)]
+    preprocess = keras_njet.applications.nin.preprocess_input
+    return [
+        (preprocess(x[:limit], "channels_last", arguments.dataset), y[:limit])
+        for (x, y), limit in zip(sets, limits, strict=True)
+    ]
+
+
+def make_model(name, shape, classes, arguments):
+    """The application, after layers that augment the images while it is trained."""
+    import keras
+
+    from keras_njet import applications
+
+    inputs = keras.Input(shape)
+    x = augmentation(shape, flip=arguments.dataset in FLIPPED)(inputs)
+    build = getattr(applications, name)
+    return build(weights=None, input_tensor=x, classes=classes, **options(name, arguments))
+
+
+def options(name, arguments):
+    """The arguments of an application that were given on the command line."""
+    given = {"width": arguments.width, "dropout": arguments.dropout}
+    if name.startswith("NJet"):
+        given |= {"order": arguments.order, "sigma": arguments.sigma, "subsample_rate": arguments.subsample_rate}
+        given["learn_sigma"] = False if arguments.fixed_sigma else None
+    elif name == "NIN":
+        given |= {"filter_sizes": arguments.filter_sizes, "subsample": False if arguments.no_subsampling else None}
+    chosen = {option: value for option, value in given.items() if value is not None}
+    if name.startswith("NJet") and arguments.no_subsampling:
+        chosen["subsample_rate"] = None
+    return chosen
+
+
+def augmentation(shape, flip):
+    """Crops a padded image at random, at the same place for a batch, and flips it; does nothing in evaluation."""
+    import keras
+
+    class Augmentation(keras.layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            layers = [keras.layers.ZeroPadding2D(PADDING), keras.layers.RandomCrop(*shape[:2])]
+            self.steps = [*layers, keras.layers.RandomFlip("horizontal")] if flip else layers
+
+        def build(self, input_shape):
+            for step in self.steps:
+                step.build(input_shape)
+                input_shape = step.compute_output_shape(input_shape)
+
+        def call(self, x, training=False):
+            if not training:
+                return x
+            for step in self.steps:
+                x = step(x, training=True) if step.name.startswith("random") else step(x)
+            return x
+
+    return Augmentation(name="augmentation")
+
+
+def make_optimizer(arguments, steps):
+    """SGD as in the paper, whose momentum multiplied weight decay by 1 / (1 - momentum); that of Keras is decoupled."""
+    import keras
+
+    boundaries = [steps * max(1, round(arguments.epochs * part)) for part in (1 / 3, 2 / 3)]
+    rates = [arguments.learning_rate * factor for factor in (1.0, 0.1, 0.01)]
+    optimizer = keras.optimizers.SGD(
+        keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, rates),
+        momentum=arguments.momentum,
+        weight_decay=arguments.weight_decay / (1.0 - arguments.momentum),
+    )
+    optimizer.exclude_from_weight_decay(var_names=["log2_sigma"])
+    return optimizer
+
+
+def read_log(path):
+    with open(path, newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def baseline_sizes(arguments, shape):
+    """Height of the feature map after each spatial convolution of the baseline, by the name of the layer."""
+    import keras
+
+    from keras_njet import applications
+
+    baseline = getattr(applications, arguments.model.removeprefix("NJet"))(weights=None, input_shape=tuple(shape))
+    sizes = {}
+    for layer in baseline.layers:
+        if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)) and layer.kernel_size != (1, 1):
+            sizes[layer.name] = layer.output.shape[1 if layer.data_format == "channels_last" else 2]
+    return sizes
+
+
+def plot_sizes(baseline, last, arguments, path):
+    """Plots the size of the feature map after each spatial convolution, beside the baseline's."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    learned = {name: last[f"{name}/height"] for name in baseline if f"{name}/height" in last}
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    axes.step(range(1, len(baseline) + 1), list(baseline.values()), where="mid", color="tab:gray", label="baseline")
+    axes.plot(range(1, len(baseline) + 1), list(baseline.values()), "s", color="tab:gray")
+    if learned:
+        positions = [list(baseline).index(name) + 1 for name in learned]
+        axes.plot(positions, list(learned.values()), "o-", color="tab:blue", label=f"{arguments.model}, learned")
+    axes.set(xlabel="spatial convolution", ylabel="size of its feature map (pixels)", ylim=(0, None))
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_title(f"{arguments.model} on {arguments.dataset}, {arguments.epochs} epochs, seed {arguments.seed}")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()
