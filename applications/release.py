@@ -17,11 +17,22 @@ sys.path.insert(0, str(ROOT / "examples"))
 import train_classifier  # noqa: E402
 
 # Arguments of an application that change what its weights mean, and must be given again to load them.
+NJET = {"width": 1.0, "order": 3, "extent": 2.0, "subsample_rate": 4.0}
 ARGUMENTS = {
     "NIN": {"width": 1.0, "filter_sizes": [5, 5, 3], "subsample": True},
-    "NJetNIN": {"width": 1.0, "order": 3, "extent": 2.0, "subsample_rate": 4.0},
+    "NJetNIN": NJET,
+    "AllCNN": {"width": 1.0},
+    "NJetAllCNN": NJET,
+    "ResNet32": {"width": 1.0},
+    "NJetResNet32": NJET,
 }
-LICENCES = {"mnist": "CC BY-SA 3.0", "fashion_mnist": "MIT", "cifar10": "none stated by its authors"}
+LICENCES = {
+    "mnist": "CC BY-SA 3.0",
+    "fashion_mnist": "MIT",
+    "cifar10": "none stated by its authors",
+    "cifar100": "none stated by its authors",
+    "svhn": "for non-commercial use",
+}
 
 
 def main():
@@ -37,9 +48,13 @@ def main():
 
     configuration = json.loads((chosen.run / "results.json").read_text())["configuration"]
     arguments = argparse.Namespace(**{**configuration, "data_dir": chosen.data_dir})
-    (x, y), (x_test, y_test) = train_classifier.load_images(arguments)
-    classes = int(y.max()) + 1
-    model = train_classifier.make_model(arguments.model, x.shape[1:], classes, arguments)
+    if arguments.model not in ARGUMENTS or arguments.dataset not in LICENCES:
+        parser.error(
+            f"expected one of {list(ARGUMENTS)} trained on one of {list(LICENCES)}. "
+            f"Received: model={arguments.model!r}, dataset={arguments.dataset!r}"
+        )
+    _, (x_test, y_test) = train_classifier.load_images(arguments)
+    model = train_classifier.make_model(arguments.model, {"input_shape": x_test.shape[1:]}, arguments)
     model.load_weights(chosen.weights or chosen.run / "model.weights.h5")
     file = f"{arguments.model}-{arguments.dataset}.npz"
     checksum = _weights.pack(model, _weights.FOLDER / file)
@@ -51,8 +66,8 @@ def main():
     released.setdefault(arguments.model, {})[arguments.dataset] = {
         "file": file,
         "sha256": checksum,
-        "classes": classes,
-        "channels": x.shape[-1],
+        "classes": train_classifier.CLASSES[arguments.dataset],
+        "channels": x_test.shape[-1],
         "arguments": {name: given.get(name, usual) for name, usual in ARGUMENTS[arguments.model].items()},
         "test_accuracy": round(accuracy, 4),
         "trained_by": json.loads((chosen.run / "results.json").read_text())["command"],

@@ -84,7 +84,13 @@ def main():
     for number, (labels, of_run) in enumerate(runs, start=1):
         for seed in range(arguments.seeds):
             print(f"\n[{number} of {len(runs)}, seed {seed}] {labels}", flush=True)
-            given = [*(QUICK if arguments.quick else []), *options, *of_run, "--backend", arguments.backend]
+            given = [
+                *(QUICK if arguments.quick else []),
+                *options,
+                *of_run,
+                "--backend",
+                arguments.backend,
+            ]
             rows.append({**labels, "seed": seed, **train(given, seed, folder / f"run-{number}-seed-{seed}")})
             write_csv(rows, folder / "runs.csv")
     table = format_table(rows, list(runs[0][0]), arguments)
@@ -94,7 +100,9 @@ def main():
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("--quick", action="store_true", help="minutes on two cores, to see that it runs")
     parser.add_argument("--seeds", type=int, help="number of repetitions; default: 3, with --quick 1")
@@ -103,7 +111,16 @@ def parse_arguments():
     )
     parser.add_argument("--out", help="folder for the results; default: results/STUDY")
     arguments, options = parser.parse_known_args()
-    arguments.seeds = arguments.seeds or (1 if arguments.quick else 3)
+    if arguments.seeds is None:
+        arguments.seeds = 1 if arguments.quick else 3
+    if arguments.seeds < 1:
+        parser.error(f"--seeds must be at least 1. Received: seeds={arguments.seeds}")
+    own = {option for _, of_run in STUDIES[arguments.study](arguments.quick) for option in of_run} | {"--seed"}
+    for option in options:
+        if option.startswith("--") and option in own:
+            parser.error(f"the study {arguments.study} sets {option} itself. Received: {option}")
+    if arguments.study == "datasets" and not arguments.quick and "--data-dir" not in options:
+        parser.error("SVHN has to be read from its files: expected --data-dir. Received: none")
     return arguments, options
 
 
@@ -144,9 +161,10 @@ def format_table(rows, names, arguments):
         accuracies = spread([row["test accuracy"] for row in of_network])
         minutes = statistics.mean(row["seconds"] for row in of_network) / 60
         lines.append(f"| {' | '.join(labels)} | {of_network[0]['parameters']:,} | {accuracies} | {minutes:.1f} |")
+    command = train_classifier.command("examples/study.py", sys.argv[1:])
     lines += [
         "",
-        f"Mean ± standard deviation over {arguments.seeds} seed(s). Command: `python {shlex.join(sys.argv)}`; Python "
+        f"Mean ± standard deviation over {arguments.seeds} seed(s). Command: `{command}`; Python "
         f"{platform.python_version()}, keras {keras.__version__} on {keras.backend.backend()}.",
     ]
     if arguments.quick:

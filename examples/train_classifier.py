@@ -5,7 +5,7 @@
 
 SGD with momentum, a learning rate that falls to a tenth after one and after two thirds of the epochs, random crops of
 padded images, flips, and weight decay of everything but σ. A run that was interrupted goes on where it stopped if it is
-started again with the same --out.
+started again with the same options.
 
 Writes into --out: log.csv (one row an epoch: loss, accuracy, σ, filter and feature-map sizes of each N-Jet layer),
 results.json (configuration, versions, metrics), sizes.png (learned feature-map sizes beside the baseline's, the paper's
@@ -14,6 +14,7 @@ figures 7 and 8) and model.weights.h5.
 
 import argparse
 import csv
+import inspect
 import json
 import os
 import pathlib
@@ -30,7 +31,7 @@ MODELS = [
     for name in ("NIN", "AllCNN", "ResNet32", "ResNet110", "EfficientNetB0")
     for prefix in ("", "NJet")
 ]  # fmt: skip
-DATASETS = ("cifar10", "cifar100", "svhn", "mnist", "fashion_mnist")
+CLASSES = {"cifar10": 10, "cifar100": 100, "svhn": 10, "mnist": 10, "fashion_mnist": 10}
 FLIPPED = ("cifar10", "cifar100", "fashion_mnist")  # digits must not be mirrored
 PADDING = 4
 
@@ -46,7 +47,7 @@ def main():
 def parse_arguments(given=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=MODELS, default="NJetNIN", help="default: %(default)s")
-    parser.add_argument("--dataset", choices=DATASETS, default="cifar10", help="default: %(default)s")
+    parser.add_argument("--dataset", choices=CLASSES, default="cifar10", help="default: %(default)s")
     parser.add_argument("--data-dir", help="folder with the original files; else Keras downloads them")
     parser.add_argument("--epochs", type=int, default=90)
     parser.add_argument("--batch-size", type=int, default=128)
@@ -60,7 +61,9 @@ def parse_arguments(given=None):
     parser.add_argument("--width", type=float, help="multiplies all numbers of filters (not EfficientNet)")
     parser.add_argument("--dropout", type=float, help="NIN and AllCNN; default: 0.5")
     parser.add_argument("--filter-sizes", type=int, nargs=3, help="NIN: sizes of the spatial filters; default: 5 5 3")
-    parser.add_argument("--no-subsampling", action="store_true", help="NIN: no pooling; N-Jet: no safe subsampling")
+    parser.add_argument(
+        "--no-subsampling", action="store_true", help="NIN: no pooling; N-Jet: none that is safe, but the baseline's"
+    )
     parser.add_argument("--order", type=int, help="N-Jet: highest order of the Gaussian derivatives")
     parser.add_argument("--sigma", type=float, help="N-Jet: the scales at the start; default: 1")
     parser.add_argument("--fixed-sigma", action="store_true", help="N-Jet: do not learn the scales")
@@ -71,45 +74,57 @@ def parse_arguments(given=None):
     parser.add_argument("--out", help="folder for the results; default: results/DATASET/MODEL/seed-SEED")
     arguments = parser.parse_args(given)
     arguments.out = arguments.out or f"results/{arguments.dataset}/{arguments.model}/seed-{arguments.seed}"
-    arguments.command = shlex.join(["examples/train_classifier.py", *(sys.argv[1:] if given is None else given)])
+    if arguments.no_subsampling and arguments.subsample_rate:
+        parser.error("expected --no-subsampling or --subsample-rate, not both")
+    arguments.command = command("examples/train_classifier.py", sys.argv[1:] if given is None else given)
     return arguments
 
 
+def command(script, given):
+    """The command line, without the places where files lie on this machine."""
+    shown = list(given)
+    if "--out" in shown:
+        del shown[shown.index("--out") : shown.index("--out") + 2]
+    if "--data-dir" in shown:
+        shown[shown.index("--data-dir") + 1] = "DIR"
+    return shlex.join(["python", script, *shown])
+
+
 def train(arguments) -> dict:
-    """Trains one network and returns what results.json holds."""
+    """Trains one network and returns what results.json holds. A run that has ended is not repeated."""
     import keras
 
     import keras_njet
 
     folder = pathlib.Path(arguments.out)
     folder.mkdir(parents=True, exist_ok=True)
+    if is_finished(folder, arguments):
+        return json.loads((folder / "results.json").read_text())
     keras.utils.set_random_seed(arguments.seed)
     keras.config.set_dtype_policy(arguments.precision)
-    (x, y), (x_test, y_test) = load_images(arguments)
-    model = make_model(arguments.model, x.shape[1:], int(y.max()) + 1, arguments)
-    steps = -(-len(x) // arguments.batch_size)
-    model.compile(make_optimizer(arguments, steps), "sparse_categorical_crossentropy", metrics=["accuracy"])
-    start = time.perf_counter()
+    train_set, test_set = load_images(arguments)
+    shape = train_set[0].shape[1:]
+    batches = augmented_batches(*train_set, arguments)
+    model = make_model(arguments.model, {"input_shape": shape}, arguments)
+    model.compile(make_optimizer(arguments, len(batches)), "sparse_categorical_crossentropy", metrics=["accuracy"])
     model.fit(
-        x,
-        y,
-        batch_size=arguments.batch_size,
+        batches,
         epochs=arguments.epochs,
-        validation_data=(x_test, y_test),
+        validation_data=test_set,
         validation_batch_size=500,
         callbacks=[
             keras.callbacks.BackupAndRestore(folder / "backup"),
             keras_njet.ResolutionCallback(),
+            stopwatch(),
             keras.callbacks.CSVLogger(folder / "log.csv", append=(folder / "backup").exists()),
         ],
         verbose=1 if sys.stdout.isatty() else 2,
     )
-    seconds = time.perf_counter() - start
     model.save_weights(folder / "model.weights.h5")
     log = read_log(folder / "log.csv")
     results = {
         "command": arguments.command,
-        "configuration": {name: value for name, value in vars(arguments).items() if name not in ("command", "out")},
+        "configuration": configuration(arguments),
         "versions": {
             "python": platform.python_version(),
             "keras": keras.__version__,
@@ -121,13 +136,47 @@ def train(arguments) -> dict:
             "best_test_accuracy": max(row["val_accuracy"] for row in log),
             "train_accuracy": log[-1]["accuracy"],
             "trained_parameters": sum(int(np.prod(variable.shape)) for variable in model.trainable_variables),
-            "seconds": seconds,
+            "seconds": sum(row["seconds"] for row in log),
             **{name: value for name, value in log[-1].items() if "/" in name},
         },
     }
-    (folder / "results.json").write_text(json.dumps(results, indent=1))
-    plot_sizes(baseline_sizes(arguments, x.shape[1:]), log[-1], arguments, folder / "sizes.png")
+    plot_sizes(baseline_sizes(arguments, shape), log[-1], arguments, folder / "sizes.png")
+    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     return results
+
+
+def configuration(arguments):
+    """What decides the result of a run."""
+    return {name: value for name, value in vars(arguments).items() if name not in ("command", "out", "data_dir")}
+
+
+def is_finished(folder, arguments):
+    """Whether the folder has the results of this run; an error if what it has belongs to another one."""
+    ours, path = configuration(arguments), folder / "configuration.json"
+    if path.exists():
+        theirs = json.loads(path.read_text())
+        other = {name: theirs.get(name) for name in ours if theirs.get(name) != ours[name]}
+        if other:
+            raise ValueError(
+                f"The folder holds another run, with {other}. Give another --out, or remove it. "
+                f"Received: out={str(folder)!r}, {', '.join(f'{name}={ours[name]!r}' for name in other)}"
+            )
+    path.write_text(json.dumps(ours, indent=1) + "\n")
+    return (folder / "results.json").exists()
+
+
+def stopwatch():
+    """Adds the seconds of each epoch to its logs."""
+    import keras
+
+    class Stopwatch(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.start = time.perf_counter()
+
+        def on_epoch_end(self, epoch, logs=None):
+            logs["seconds"] = time.perf_counter() - self.start
+
+    return Stopwatch()
 
 
 def load_images(arguments):
@@ -145,62 +194,75 @@ def load_images(arguments):
     ]
 
 
-def make_model(name, shape, classes, arguments):
-    """The application, after layers that augment the images while it is trained."""
-    import keras
-
+def make_model(name, where, arguments):
+    """The application; `where` is its `input_shape` or `input_tensor`."""
     from keras_njet import applications
 
-    inputs = keras.Input(shape)
-    x = augmentation(shape, flip=arguments.dataset in FLIPPED)(inputs)
-    build = getattr(applications, name)
-    return build(weights=None, input_tensor=x, classes=classes, **options(name, arguments))
+    classes = CLASSES[arguments.dataset]
+    return getattr(applications, name)(weights=None, classes=classes, **where, **options(name, arguments))
 
 
 def options(name, arguments):
     """The arguments of an application that were given on the command line."""
-    given = {"width": arguments.width, "dropout": arguments.dropout}
-    if name.startswith("NJet"):
-        given |= {"order": arguments.order, "sigma": arguments.sigma, "subsample_rate": arguments.subsample_rate}
-        given["learn_sigma"] = False if arguments.fixed_sigma else None
-    elif name == "NIN":
-        given |= {"filter_sizes": arguments.filter_sizes, "subsample": False if arguments.no_subsampling else None}
-    chosen = {option: value for option, value in given.items() if value is not None}
-    if name.startswith("NJet") and arguments.no_subsampling:
-        chosen["subsample_rate"] = None
-    return chosen
+    from keras_njet import applications
+
+    given = {
+        "width": arguments.width,
+        "dropout": arguments.dropout,
+        "filter_sizes": arguments.filter_sizes,
+        "order": arguments.order,
+        "sigma": arguments.sigma,
+        "subsample_rate": arguments.subsample_rate,
+        "learn_sigma": False if arguments.fixed_sigma else None,
+    }
+    given = {option: value for option, value in given.items() if value is not None}
+    if arguments.no_subsampling:
+        given |= {"subsample_rate": None} if name.startswith("NJet") else {"subsample": False}
+    for option, value in given.items():
+        if option not in inspect.signature(getattr(applications, name)).parameters:
+            raise ValueError(f"{name} has no option `{option}`. Received: {option}={value!r}")
+    return given
 
 
-def augmentation(shape, flip):
-    """Crops a padded image at random, at the same place for a batch, and flips it; does nothing in evaluation."""
+def augmented_batches(x, y, arguments):
+    """Shuffled batches, each padded and cropped at random (at one place for a batch), and flipped image by image.
+
+    Keras' layers do it outside of the model, for `RandomCrop` keeps a model from being compiled.
+    """
     import keras
 
-    class Augmentation(keras.layers.Layer):
-        def __init__(self, **kwargs):
-            super().__init__(**kwargs)
-            layers = [keras.layers.ZeroPadding2D(PADDING), keras.layers.RandomCrop(*shape[:2])]
-            self.steps = [*layers, keras.layers.RandomFlip("horizontal")] if flip else layers
+    steps = [keras.layers.ZeroPadding2D(PADDING), keras.layers.RandomCrop(*x.shape[1:3])]
+    if arguments.dataset in FLIPPED:
+        steps.append(keras.layers.RandomFlip("horizontal"))
 
-        def build(self, input_shape):
-            for step in self.steps:
-                step.build(input_shape)
-                input_shape = step.compute_output_shape(input_shape)
+    class Batches(keras.utils.PyDataset):
+        def __init__(self):
+            super().__init__()
+            self.rng = np.random.default_rng(arguments.seed)
+            self.order = self.rng.permutation(len(x))
 
-        def call(self, x, training=False):
-            if not training:
-                return x
-            for step in self.steps:
-                x = step(x, training=True) if step.name.startswith("random") else step(x)
-            return x
+        def __len__(self):
+            return -(-len(x) // arguments.batch_size)
 
-    return Augmentation(name="augmentation")
+        def __getitem__(self, index):
+            chosen = self.order[index * arguments.batch_size : (index + 1) * arguments.batch_size]
+            images = x[chosen]
+            for step in steps:
+                images = step(images, training=True)
+            return keras.ops.convert_to_numpy(images), y[chosen]
+
+        def on_epoch_end(self):
+            self.order = self.rng.permutation(len(x))
+
+    return Batches()
 
 
 def make_optimizer(arguments, steps):
     """SGD as in the paper, whose momentum multiplied weight decay by 1 / (1 - momentum); that of Keras is decoupled."""
     import keras
 
-    boundaries = [steps * max(1, round(arguments.epochs * part)) for part in (1 / 3, 2 / 3)]
+    # The rate changes after the step of its boundary, which is the last one of an epoch.
+    boundaries = [steps * max(1, round(arguments.epochs * part)) - 1 for part in (1 / 3, 2 / 3)]
     rates = [arguments.learning_rate * factor for factor in (1.0, 0.1, 0.01)]
     optimizer = keras.optimizers.SGD(
         keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, rates),
@@ -217,12 +279,14 @@ def read_log(path):
 
 
 def baseline_sizes(arguments, shape):
-    """Height of the feature map after each spatial convolution of the baseline, by the name of the layer."""
+    """Height of the output of each spatial convolution of the baseline, by the name of the layer."""
     import keras
 
     from keras_njet import applications
 
-    baseline = getattr(applications, arguments.model.removeprefix("NJet"))(weights=None, input_shape=tuple(shape))
+    name = arguments.model.removeprefix("NJet")
+    of_run = options(name, arguments) if name == arguments.model else {}
+    baseline = getattr(applications, name)(weights=None, input_shape=tuple(shape), **of_run)
     sizes = {}
     for layer in baseline.layers:
         if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)) and layer.kernel_size != (1, 1):
@@ -231,7 +295,7 @@ def baseline_sizes(arguments, shape):
 
 
 def plot_sizes(baseline, last, arguments, path):
-    """Plots the size of the feature map after each spatial convolution, beside the baseline's."""
+    """Plots the size of the output of each spatial convolution, beside the baseline's (there before pooling)."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -244,7 +308,7 @@ def plot_sizes(baseline, last, arguments, path):
     if learned:
         positions = [list(baseline).index(name) + 1 for name in learned]
         axes.plot(positions, list(learned.values()), "o-", color="tab:blue", label=f"{arguments.model}, learned")
-    axes.set(xlabel="spatial convolution", ylabel="size of its feature map (pixels)", ylim=(0, None))
+    axes.set(xlabel="spatial convolution", ylabel="size of its output (pixels)", ylim=(0, None))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_title(f"{arguments.model} on {arguments.dataset}, {arguments.epochs} epochs, seed {arguments.seed}")
     axes.legend()

@@ -135,4 +135,4 @@ def make_model(inputs, outputs, name: str) -> keras.Model:
 
 def is_path(weights) -> bool:
     """Whether a `weights` argument names a file that exists."""
-    return isinstance(weights, (str, os.PathLike)) and os.path.exists(weights)
+    return isinstance(weights, (str, os.PathLike)) and os.path.isfile(weights)

@@ -55,19 +55,19 @@ def check(application: str, weights, include_top: bool, classes: int, classifier
             )
 
 
-def load(model: keras.Model, application: str, weights):
-    """Loads weights into a model: None does nothing, a name loads released ones, a path a file of Keras."""
+def load(inputs, outputs, application: str, weights):
+    """Loads weights into the layers between two tensors: none, released ones by their name, or those of a file."""
     if weights is None:
         return
+    model = keras.Model(inputs, outputs)  # without layers of the user's own, in front of `inputs`
     if is_path(weights):
         model.load_weights(weights)
         return
     release = released()[application][weights]
-    channels = model.input_shape[channel_axis()]
-    if channels != release["channels"]:
+    if inputs.shape[channel_axis()] != release["channels"]:
         raise ValueError(
             f"The weights {weights!r} are for images with {release['channels']} channel(s). "
-            f"Received: input_shape={model.input_shape[1:]}"
+            f"Received: input_shape={inputs.shape[1:]}"
         )
     path = FOLDER / release["file"]
     checksum = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -54,14 +54,13 @@ def AllCNN(  # noqa: N802
     >>> keras_njet.applications.AllCNN(width=0.25).output_shape
     (None, 10)
     """
-    _weights.check("AllCNN", weights, include_top, classes, classifier_activation, {})
+    _weights.check("AllCNN", weights, include_top, classes, classifier_activation, {"width": width})
     inputs, outputs = build(
         building.PlainConvolutions(), include_top, input_tensor, input_shape, pooling, classes, classifier_activation,
         width, dropout,
     )  # fmt: skip
-    model = building.make_model(inputs, outputs, name)
-    _weights.load(model, "AllCNN", weights)
-    return model
+    _weights.load(inputs, outputs, "AllCNN", weights)
+    return building.make_model(inputs, outputs, name)
 
 
 def NJetAllCNN(  # noqa: N802
@@ -117,14 +116,14 @@ def NJetAllCNN(  # noqa: N802
     >>> keras_njet.applications.NJetAllCNN(width=0.25, order=2).output_shape
     (None, 10)
     """
-    _weights.check("NJetAllCNN", weights, include_top, classes, classifier_activation, {})
+    given = {"width": width, "order": order, "extent": extent, "subsample_rate": subsample_rate}
+    _weights.check("NJetAllCNN", weights, include_top, classes, classifier_activation, given)
     convolutions = building.NJetConvolutions(order, sigma, extent, learn_sigma, subsample_rate, everywhere=True)
     inputs, outputs = build(
         convolutions, include_top, input_tensor, input_shape, pooling, classes, classifier_activation, width, dropout
     )
-    model = building.make_model(inputs, outputs, name)
-    _weights.load(model, "NJetAllCNN", weights)
-    return model
+    _weights.load(inputs, outputs, "NJetAllCNN", weights)
+    return building.make_model(inputs, outputs, name)
 
 
 def build(

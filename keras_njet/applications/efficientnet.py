@@ -64,6 +64,7 @@ def NJetEfficientNetB0(  # noqa: N802
     baseline = EfficientNetB0(
         include_top, None, None, input_shape, building.checked(pooling), classes, classifier_activation, name=name
     )
+    inputs = keras.Input(baseline.input_shape[1:]) if input_tensor is None else input_tensor
     arguments = {"order": order, "sigma": sigma, "extent": extent, "learn_sigma": learn_sigma, "use_bias": False}
 
     def twin(layer):
@@ -75,8 +76,13 @@ def NJetEfficientNetB0(  # noqa: N802
             return NJetConv2D(layer.filters, strides=layer.strides, name=layer.name, **arguments)
         return layer.__class__.from_config(layer.get_config())
 
-    model = keras.models.clone_model(baseline, clone_function=twin)
-    if input_tensor is not None:
-        model = building.make_model(input_tensor, model(input_tensor), name)
-    _weights.load(model, "NJetEfficientNetB0", weights)
-    return model
+    made = {}
+
+    def call(layer, *args, **kwargs):
+        made[layer.name] = layer(*args, **kwargs)
+        return made[layer.name]
+
+    keras.models.clone_model(baseline, input_tensors=inputs, clone_function=twin, call_function=call)
+    outputs = made[baseline.layers[-1].name]
+    _weights.load(inputs, outputs, "NJetEfficientNetB0", weights)
+    return building.make_model(inputs, outputs, name)

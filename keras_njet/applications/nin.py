@@ -64,9 +64,8 @@ def NIN(  # noqa: N802
         building.PlainConvolutions(), include_top, input_tensor, input_shape, pooling, classes, classifier_activation,
         filter_sizes, subsample, width, dropout,
     )  # fmt: skip
-    model = building.make_model(inputs, outputs, name)
-    _weights.load(model, "NIN", weights)
-    return model
+    _weights.load(inputs, outputs, "NIN", weights)
+    return building.make_model(inputs, outputs, name)
 
 
 def NJetNIN(  # noqa: N802
@@ -129,9 +128,8 @@ def NJetNIN(  # noqa: N802
         convolutions, include_top, input_tensor, input_shape, pooling, classes, classifier_activation,
         subsample=subsample_rate is None, width=width, dropout=dropout,
     )  # fmt: skip
-    model = building.make_model(inputs, outputs, name)
-    _weights.load(model, "NJetNIN", weights)
-    return model
+    _weights.load(inputs, outputs, "NJetNIN", weights)
+    return building.make_model(inputs, outputs, name)
 
 
 def build(

@@ -221,13 +221,15 @@ def _model(
     application, depth, convolutions, include_top, weights, input_tensor, input_shape, pooling, classes,
     classifier_activation, width, name,
 ):  # fmt: skip
-    _weights.check(application, weights, include_top, classes, classifier_activation, {})
+    given = {"width": width}
+    if isinstance(convolutions, building.NJetConvolutions):
+        given |= {name: getattr(convolutions, name) for name in ("order", "extent", "subsample_rate")}
+    _weights.check(application, weights, include_top, classes, classifier_activation, given)
     inputs, outputs = build(
         convolutions, depth, include_top, input_tensor, input_shape, pooling, classes, classifier_activation, width
     )
-    model = building.make_model(inputs, outputs, name)
-    _weights.load(model, application, weights)
-    return model
+    _weights.load(inputs, outputs, application, weights)
+    return building.make_model(inputs, outputs, name)
 
 
 def build(

@@ -102,10 +102,17 @@ def test_without_its_top(name):
 
 
 @pytest.mark.parametrize("name", ["NJetNIN", "ResNet32", "NJetEfficientNetB0"])
-def test_on_a_tensor_of_the_users_own(name):
+def test_on_a_tensor_of_the_users_own(name, tmp_path):
     inputs = keras.Input((*size(name), 1))
-    model = build(name, input_tensor=keras.layers.Concatenate()([inputs] * 3))
+    own = keras.layers.Dense(3)(inputs)
+    model = build(name, input_tensor=own)
     assert model.inputs[0] is inputs
+    plain = build(name, input_shape=(*size(name), 3))
+    assert len(model.layers) == len(plain.layers) + 1  # flat, not a model in a model
+    plain.save_weights(tmp_path / "some.weights.h5")
+    loaded = build(name, input_tensor=own, weights=tmp_path / "some.weights.h5")
+    for variable, other in zip(plain.weights, loaded.weights[2:], strict=True):
+        np.testing.assert_array_equal(to_numpy(variable), to_numpy(other))
     x = images(name, channels=1)
     assert model(x).shape == (4, 10)
 
