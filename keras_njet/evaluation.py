@@ -15,11 +15,13 @@ from keras import ops
 
 from keras_njet.scale_space import derivative_orders
 
-# Times in units of a multiply-accumulate of mixing channels: of one along an axis, whose products are small, of
-# writing a number, and of a multiply-accumulate of a dense convolution. Measured, see benchmarks/README.md.
-AXIS_COST = 4
-MOVING_COST = 40
-DENSE_COST = 1.2
+# Times in units of a multiply-accumulate of mixing channels: one along an axis of n pixels takes 1 + SMALL_AXIS / n, as
+# small products are slow; writing a number takes WRITING; a multiply-accumulate of a dense convolution takes DENSE, the
+# geometric mean over the workloads and backends of benchmarks/README.md at σ = 1, between 0.5 and 5. The first two are
+# such that they order the measured times of the three convolutions of N-Jet-NIN.
+SMALL_AXIS = 100
+WRITING = 40
+DENSE = 1.5
 LARGEST_DENSE_RADIUS = 4
 _UNKNOWN_SIZE = 64
 
@@ -112,12 +114,12 @@ def largest_dense_radius(in_size, out_size, channels: int, filters: int, groups:
         return 0  # a depthwise convolution does little work, but slowly
     by_matrices = min(matrix_costs(in_size, out_size, channels, filters, groups, order).values())
     height, width = _known(out_size)
-    one_pixel = DENSE_COST * height * width * channels // groups * filters
+    one_pixel = DENSE * height * width * channels // groups * filters
     radii = range(LARGEST_DENSE_RADIUS, 0, -1)
     return next((radius for radius in radii if (2 * radius + 1) ** 2 * one_pixel < by_matrices), 0)
 
 
-def matrix_costs(in_size, out_size, channels: int, filters: int, groups: int, order: int) -> dict[str, int]:
+def matrix_costs(in_size, out_size, channels: int, filters: int, groups: int, order: int) -> dict[str, float]:
     """Estimates the time of `convolve_by_matrices` for one image, for each `mixing`."""
     (height, width), (new_height, new_width) = _known(in_size), _known(out_size)
     orders, basis = order + 1, len(derivative_orders(order))
@@ -129,8 +131,9 @@ def matrix_costs(in_size, out_size, channels: int, filters: int, groups: int, or
         "together": (2 * orders * columns + 5 * basis * new_pixels) * channels + new_pixels * filters,
     }
     done = multiplications(in_size, out_size, channels, filters, groups, order)
+    along_axis = 1 + SMALL_AXIS / min(height, width)
     return {
-        mixing: mixed + AXIS_COST * along_axes + MOVING_COST * written[mixing]
+        mixing: mixed + along_axis * along_axes + WRITING * written[mixing]
         for mixing, (mixed, along_axes) in done.items()
     }
 

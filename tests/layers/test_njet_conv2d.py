@@ -134,10 +134,13 @@ def test_kernel_is_the_impulse_response_mirrored():
     assert np.all(response == 0)
 
 
-@pytest.mark.parametrize("exponent", range(-6, 7))
-@pytest.mark.parametrize("implementation", ["matrix", "auto"])
-def test_outputs_and_gradients_are_finite_from_tiny_to_huge_sigma(exponent, implementation):
-    layer = NJetConv2D(4, order=4, sigma=2.0**exponent, implementation=implementation)
+@pytest.mark.parametrize(
+    ("exponent", "implementation", "dtype"),
+    [(exponent, implementation, "float32") for exponent in range(-6, 7) for implementation in ("matrix", "dense")]
+    + [(exponent, "matrix", f"mixed_{dtype}") for exponent in (-6, 0, 6) for dtype in ("float16", "bfloat16")],
+)
+def test_outputs_and_gradients_are_finite_from_tiny_to_huge_sigma(exponent, implementation, dtype):
+    layer = NJetConv2D(4, order=4, sigma=2.0**exponent, implementation=implementation, dtype=dtype)
     x = RNG.normal(size=(1, 9, 11, 2)).astype("float32")
     layer.build(x.shape)
     outputs = to_numpy(layer(x))
