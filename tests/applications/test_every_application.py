@@ -38,7 +38,7 @@ def randomize(model):
     return model
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", [name for name in ALL if name != "EfficientNetB0"])  # which is Keras' own
 def test_it_trains_a_step_and_saves_and_reloads(name, tmp_path):
     model = build(name, input_shape=(*size(name), 3))
     # Deep networks take minutes to compile, and run as well without.

@@ -87,7 +87,10 @@ def test_gradients_are_those_of_finite_differences_of_scipy(implementation, data
         return (ends[0] - ends[1]) / (2 * step)
 
     of_x = of_x if data_format == "channels_last" else of_x.transpose(0, 2, 3, 1)
-    assert of_log2_sigma == pytest.approx(along(1.0, 2), rel=1e-4)
+    # That of σ sums a term of either sign for each output, and may be much smaller than they are.
+    ends = [njet_convolution(x, alpha, 2.0 ** (math.log2(sigma) + step), order) for step in (1e-4, -1e-4)]
+    scale = np.linalg.norm(weights) * np.linalg.norm((ends[0] - ends[1]) / 2e-4)
+    assert abs(of_log2_sigma - along(1.0, 2)) < 1e-4 * scale
     for index, gradient, shape in ((0, of_x, x.shape), (1, of_alpha, alpha.shape)):
         direction = RNG.normal(size=shape)
         scale = np.linalg.norm(gradient) * np.linalg.norm(direction)
@@ -136,8 +139,9 @@ def test_kernel_is_the_impulse_response_mirrored():
 
 @pytest.mark.parametrize(
     ("exponent", "implementation", "dtype"),
-    [(exponent, implementation, "float32") for exponent in range(-6, 7) for implementation in ("matrix", "dense")]
-    + [(exponent, "matrix", f"mixed_{dtype}") for exponent in (-6, 0, 6) for dtype in ("float16", "bfloat16")],
+    [(exponent, "matrix", "float32") for exponent in range(-6, 7)]
+    + [(exponent, "dense", "float32") for exponent in (-6, -2, 2, 6)]
+    + [(exponent, "matrix", f"mixed_{dtype}") for exponent in (-6, 6) for dtype in ("float16", "bfloat16")],
 )
 def test_outputs_and_gradients_are_finite_from_tiny_to_huge_sigma(exponent, implementation, dtype):
     layer = NJetConv2D(4, order=4, sigma=2.0**exponent, implementation=implementation, dtype=dtype)
