@@ -46,8 +46,8 @@ def main():
 
     from keras_njet.applications import _weights
 
-    configuration = json.loads((chosen.run / "results.json").read_text())["configuration"]
-    arguments = argparse.Namespace(**{**configuration, "data_dir": chosen.data_dir})
+    results = json.loads((chosen.run / "results.json").read_text())
+    arguments = argparse.Namespace(**{**results["configuration"], "data_dir": chosen.data_dir})
     if arguments.model not in ARGUMENTS or arguments.dataset not in LICENCES:
         parser.error(
             f"expected one of {list(ARGUMENTS)} trained on one of {list(LICENCES)}. "
@@ -70,7 +70,7 @@ def main():
         "channels": x_test.shape[-1],
         "arguments": {name: given.get(name, usual) for name, usual in ARGUMENTS[arguments.model].items()},
         "test_accuracy": round(accuracy, 4),
-        "trained_by": json.loads((chosen.run / "results.json").read_text())["command"],
+        "trained_by": results["command"],
         "licence_of_the_data": LICENCES[arguments.dataset],
     }
     (_weights.FOLDER / "released.json").write_text(json.dumps(released, indent=1) + "\n")

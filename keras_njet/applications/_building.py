@@ -1,7 +1,6 @@
 """What all applications are built of: the image they start from, the convolutions they are given, and their head."""
 
 import dataclasses
-import os
 
 import keras
 
@@ -10,8 +9,6 @@ from keras_njet.layers import NJetConv2D, SafeSubsample
 
 class PlainConvolutions:
     """The convolutions of a baseline: `keras.layers.Conv2D` with filters of a chosen size, and strides."""
-
-    subsamples_safely = False
 
     def layer(self, filters: int, size: int, strides: int = 1, name: str | None = None) -> keras.Layer:
         """A spatial convolution."""
@@ -39,19 +36,15 @@ class NJetConvolutions(PlainConvolutions):
     subsample_rate: float | None = None
     everywhere: bool = False
 
-    @property
-    def subsamples_safely(self) -> bool:
-        return self.subsample_rate is not None
-
     def layer(self, filters, size, strides=1, name=None):
-        subsamples = self.subsamples_safely and (self.everywhere or strides > 1)
+        subsamples = self.everywhere or strides > 1
         return NJetConv2D(
             filters,
             self.order,
             self.sigma,
             self.extent,
             self.learn_sigma,
-            strides=1 if self.subsamples_safely else strides,
+            strides=strides if self.subsample_rate is None else 1,
             use_bias=False,
             subsample_rate=self.subsample_rate if subsamples else None,
             name=name,
@@ -131,8 +124,3 @@ def make_model(inputs, outputs, name: str) -> keras.Model:
     """The model from the source of `inputs`, which may itself be the output of a layer, to `outputs`."""
     sources = keras.utils.get_source_inputs(inputs)
     return keras.Model(sources[0] if len(sources) == 1 else sources, outputs, name=name)
-
-
-def is_path(weights) -> bool:
-    """Whether a `weights` argument names a file that exists."""
-    return isinstance(weights, (str, os.PathLike)) and os.path.isfile(weights)

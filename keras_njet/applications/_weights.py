@@ -7,12 +7,13 @@ beside the files says what was trained, on what, and the checksum.
 import functools
 import hashlib
 import json
+import os
 import pathlib
 
 import keras
 import numpy as np
 
-from keras_njet.applications._building import channel_axis, is_path
+from keras_njet.applications._building import channel_axis
 
 FOLDER = pathlib.Path(__file__).parent / "weights"
 
@@ -25,7 +26,7 @@ def released() -> dict[str, dict[str, dict]]:
 
 def check(application: str, weights, include_top: bool, classes: int, classifier_activation, arguments: dict):
     """Raises the errors of `keras.applications` if `weights` do not fit the other arguments."""
-    if weights is None or is_path(weights):
+    if weights is None or _is_path(weights):
         return
     names = released().get(application, {})
     if weights not in names:
@@ -60,7 +61,7 @@ def load(inputs, outputs, application: str, weights):
     if weights is None:
         return
     model = keras.Model(inputs, outputs)  # without layers of the user's own, in front of `inputs`
-    if is_path(weights):
+    if _is_path(weights):
         model.load_weights(weights)
         return
     release = released()[application][weights]
@@ -102,3 +103,8 @@ def unpack(model: keras.Model, path):
             raise ValueError(f"Expected all variables of the model in {path}. Received: none for {missing}")
         for variable in model.weights:
             variable.assign(arrays[variable.path].astype("float32"))
+
+
+def _is_path(weights) -> bool:
+    """Whether a `weights` argument names a file that exists."""
+    return isinstance(weights, (str, os.PathLike)) and os.path.isfile(weights)
