@@ -11,7 +11,6 @@ Prints a table, and writes it with a CSV file and a plot of σ over training int
 """
 
 import argparse
-import csv
 import os
 import pathlib
 import platform
@@ -21,6 +20,7 @@ import sys
 import time
 
 import datasets
+import tables
 
 FACTORS = (1.0, 1.5, 2.0)
 EPOCHS = {"digits": 40, "mnist": 8, "fashion_mnist": 8}
@@ -39,7 +39,7 @@ def main():
     for seed in range(arguments.seeds):
         for factor in FACTORS:
             rows += train(train_set, test_set, factor, seed, arguments)
-            write_csv(rows, folder / "sigma.csv")
+            tables.write_csv(rows, folder / "sigma.csv")
     table = format_table(rows, arguments, time.perf_counter() - start)
     (folder / "table.md").write_text(table)
     plot(rows, arguments, folder / "sigma.png")
@@ -150,13 +150,6 @@ def progress_bar(epochs):
             epoch + 1, [("sigma", logs["njet/sigma"]), ("accuracy", logs["accuracy"])]
         )
     )
-
-
-def write_csv(rows, path):
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def format_table(rows, arguments, seconds):

@@ -13,7 +13,6 @@ Writes into --out: runs.csv (a row a network and seed), table.md (mean ± standa
 """
 
 import argparse
-import csv
 import os
 import pathlib
 import platform
@@ -21,6 +20,7 @@ import shlex
 import statistics
 import sys
 
+import tables
 import train_classifier
 
 QUICK = shlex.split("--dataset fashion_mnist --width 0.125 --images 512 --test-images 256 --batch-size 64 --epochs 2")
@@ -84,15 +84,9 @@ def main():
     for number, (labels, of_run) in enumerate(runs, start=1):
         for seed in range(arguments.seeds):
             print(f"\n[{number} of {len(runs)}, seed {seed}] {labels}", flush=True)
-            given = [
-                *(QUICK if arguments.quick else []),
-                *options,
-                *of_run,
-                "--backend",
-                arguments.backend,
-            ]
+            given = [*(QUICK if arguments.quick else []), *options, *of_run, "--backend", arguments.backend]
             rows.append({**labels, "seed": seed, **train(given, seed, folder / f"run-{number}-seed-{seed}")})
-            write_csv(rows, folder / "runs.csv")
+            tables.write_csv(rows, folder / "runs.csv")
     table = format_table(rows, list(runs[0][0]), arguments)
     (folder / "table.md").write_text(table)
     plot(rows, list(runs[0][0]), arguments, folder / "study.png")
@@ -136,13 +130,6 @@ def train(options, seed, folder):
         "seconds": metrics["seconds"],
         "parameters": metrics["trained_parameters"],
     }
-
-
-def write_csv(rows, path):
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def grouped(rows, names):
