@@ -12,10 +12,8 @@ import importlib
 import importlib.util
 import json
 import os
-import statistics
 import subprocess
 import sys
-import time
 
 import conv2d
 
@@ -45,6 +43,7 @@ def parse_arguments():
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--width", type=float, default=1.0, help="multiplies all numbers of filters")
     parser.add_argument("--repeats", type=int, default=9, help="steps of which the median is taken")
+    parser.add_argument("--budget", type=float, default=60.0, help="seconds after which steps are repeated no more")
     parser.add_argument("--json", help="file to which the results are added")
     return parser.parse_args()
 
@@ -68,7 +67,8 @@ def measure(arguments):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(arguments.batch_size, 32, 32, 3)).astype("float32")
     y = rng.integers(0, 10, size=arguments.batch_size)
-    seconds = dict(zip(models, step_times([*models.values()], x, y, arguments.repeats), strict=True))
+    steps = [training_step(model, x, y) for model in models.values()]
+    seconds = dict(zip(models, conv2d.interleaved(steps, arguments), strict=True))
     for network, baseline in (
         ("N-Jet-NIN, order 3", "NIN"),
         ("N-Jet-NIN, order 2", "NIN"),
@@ -84,19 +84,12 @@ def measure(arguments):
         }
 
 
-def step_times(models, x, y, repeats):
-    """Median seconds of a training step of each model; they train in turn, after two warm-up steps."""
+def training_step(model, x, y):
+    """A function that trains a model for one step and waits for its loss."""
     import keras
 
-    for model in models:
-        model.compile(keras.optimizers.SGD(1e-6, momentum=0.9), "sparse_categorical_crossentropy")
-    times = [[] for _ in models]
-    for _ in range(2 + repeats):
-        for model, measured in zip(models, times, strict=True):
-            before = time.perf_counter()
-            float(model.train_on_batch(x, y))
-            measured.append(time.perf_counter() - before)
-    return [statistics.median(measured[2:]) for measured in times]
+    model.compile(keras.optimizers.SGD(1e-6, momentum=0.9), "sparse_categorical_crossentropy")
+    return lambda: float(model.train_on_batch(x, y))
 
 
 def same_feature_maps(width):
