@@ -1,7 +1,7 @@
-"""The two ways to evaluate an N-Jet convolution, and the rule that chooses between them.
+"""The two ways to evaluate an N-Jet convolution; `keras_njet.costs` has the rule that chooses between them.
 
 By matrices: correlating an axis of n pixels with a filter is a product with an n×n band matrix. The N-Jet is separable,
-so the whole convolution is a product along the width, one along the height, and a mixing of channels between, after or
+so the whole convolution is a product along one axis, one along the other, and a mixing of channels between, after or
 before them. No shape depends on σ and the cost does not grow with it. Densely: the filter is composed and convolved
 with, which is cheaper while it is small and the feature map is large.
 
@@ -10,20 +10,9 @@ the order of `derivative_orders`; matrices have the shape `(order + 1, new size,
 """
 
 import functools
+import itertools
 
 from keras import ops
-
-from keras_njet.scale_space import derivative_orders
-
-# Times in units of a multiply-accumulate of mixing channels: one along an axis of n pixels takes 1 + SMALL_AXIS / n, as
-# small products are slow; writing a number takes WRITING; a multiply-accumulate of a dense convolution takes DENSE, the
-# geometric mean over the workloads and backends of benchmarks/README.md at σ = 1, between 0.5 and 5. The first two are
-# such that they order the measured times of the three convolutions of N-Jet-NIN.
-SMALL_AXIS = 100
-WRITING = 40
-DENSE = 1.5
-LARGEST_DENSE_RADIUS = 4
-_UNKNOWN_SIZE = 64
 
 
 def convolve_by_matrices(x, coefficients, along_height, along_width, groups: int = 1, mixing: str = "between"):
@@ -36,21 +25,14 @@ def convolve_by_matrices(x, coefficients, along_height, along_width, groups: int
         along_width: Tensor of shape `(order + 1, new_width, width)`.
         groups: Integer, number of groups of channels that are mixed separately.
         mixing: When channels are mixed: "first" (cheapest for few filters), "between" the products along the width and
-            the height, "last", or "together", which is last, for all basis filters in one product (cheapest for very
-            few channels). The result is the same.
+            the height (cheapest for large feature maps), "last", or "together", which is last, for all basis filters in
+            one product (cheapest for very few channels). The result is the same.
 
     Returns:
         A tensor of shape `(batch, new_height, new_width, filters)`.
     """
-    if mixing == "together":
-        return _mix_together(x, coefficients, along_height, along_width, groups)
-    if mixing == "last":
-        return _mix_last(x, coefficients, along_height, along_width, groups)
-    order, new_width, filters = along_width.shape[0] - 1, ops.shape(along_width)[1], coefficients.shape[-1]
-    mix_columns = _mix_then_width if mixing == "first" else _width_then_mix
-    columns = mix_columns(x, coefficients, along_width, groups)
-    columns = [ops.reshape(column, (-1, ops.shape(x)[1], new_width, filters)) for column in columns]
-    return _sum(_along_height(along_height[j], columns[j]) for j in range(order + 1))
+    convolve = {"first": _mix_first, "between": _mix_between, "last": _mix_last, "together": _mix_together}[mixing]
+    return convolve(x, coefficients, along_height, along_width, groups)
 
 
 def convolve_densely(x, kernel, starts, counts, strides, groups: int = 1):
@@ -94,97 +76,74 @@ def resample(x, along_height, along_width):
     return _along_height(along_height, ops.matmul(along_width, x))
 
 
-def choose_mixing(in_size, out_size, channels: int, filters: int, groups: int, order: int) -> str:
-    """Chooses when to mix channels: the cheapest order of the three products."""
-    costs = matrix_costs(in_size, out_size, channels, filters, groups, order)
-    return min(costs, key=costs.get)
+def _mix_first(x, coefficients, along_height, along_width, groups):
+    """Σ_j T_j · [T_0 T_1 ...] · (x · [α_0j α_1j ...]): products along the width sum over i, too."""
+    _, height, width, channels = ops.shape(x)
+    new_width, filters = ops.shape(along_width)[1], coefficients.shape[-1]
+    pixels = ops.reshape(x, (-1, channels))
+
+    def term(j, block):
+        orders = block.shape[0]
+        mixed = ops.reshape(_mix_each(pixels, block, groups), (-1, width * orders, filters))
+        matrix = ops.reshape(ops.transpose(along_width[:orders], (1, 2, 0)), (new_width, width * orders))
+        columns = ops.reshape(_times_each(matrix, mixed), (-1, height, new_width, filters))
+        return _along_height(along_height[j], columns)
+
+    return _sum(term(j, block) for j, block in enumerate(_blocks_of_equal_j(coefficients, along_height.shape[0])))
 
 
-def largest_dense_radius(in_size, out_size, channels: int, filters: int, groups: int, order: int) -> int:
-    """Radius up to which the dense evaluation is cheaper than the one by matrices, 0 if it never is.
+def _mix_between(x, coefficients, along_height, along_width, groups):
+    """Σ_j T_j · Σ_i (T_i · x) · α_ij, with a product of mixing for each pair of orders."""
+    _, height, width, channels = ops.shape(x)
+    orders, new_width, filters = along_width.shape[0], ops.shape(along_width)[1], coefficients.shape[-1]
+    x = ops.reshape(x, (-1, width, channels))
+    rows = [ops.reshape(_times_each(along_width[i], x), (-1, channels)) for i in range(orders)]
 
-    Args:
-        in_size, out_size: Pairs (height, width), before and after; None where a size is not known.
-        channels, filters, groups, order: Of the layer.
+    def term(j, block):
+        pairs = zip(rows, ops.split(block, block.shape[0], axis=0), strict=False)
+        columns = _sum(_mix(row, coefficient, groups) for row, coefficient in pairs)
+        return _along_height(along_height[j], ops.reshape(columns, (-1, height, new_width, filters)))
 
-    Returns:
-        An integer between 0 and `LARGEST_DENSE_RADIUS`.
-    """
-    if groups == channels > 1:
-        return 0  # a depthwise convolution does little work, but slowly
-    by_matrices = min(matrix_costs(in_size, out_size, channels, filters, groups, order).values())
-    height, width = _known(out_size)
-    one_pixel = DENSE * height * width * channels // groups * filters
-    radii = range(LARGEST_DENSE_RADIUS, 0, -1)
-    return next((radius for radius in radii if (2 * radius + 1) ** 2 * one_pixel < by_matrices), 0)
+    return _sum(term(j, block) for j, block in enumerate(_blocks_of_equal_j(coefficients, orders)))
 
 
-def matrix_costs(in_size, out_size, channels: int, filters: int, groups: int, order: int) -> dict[str, float]:
-    """Estimates the time of `convolve_by_matrices` for one image, for each `mixing`."""
-    (height, width), (new_height, new_width) = _known(in_size), _known(out_size)
-    orders, basis = order + 1, len(derivative_orders(order))
-    pixels, columns, new_pixels = height * width, height * new_width, new_height * new_width
-    written = {
-        "first": (basis * pixels + basis * columns + orders * new_pixels) * filters,
-        "between": orders * columns * channels + (basis * columns + orders * new_pixels) * filters,
-        "last": (orders * columns + basis * new_pixels) * channels + basis * new_pixels * filters,
-        "together": (2 * orders * columns + 5 * basis * new_pixels) * channels + new_pixels * filters,
-    }
-    done = multiplications(in_size, out_size, channels, filters, groups, order)
-    along_axis = 1 + SMALL_AXIS / min(height, width)
-    return {
-        mixing: mixed + along_axis * along_axes + WRITING * written[mixing]
-        for mixing, (mixed, along_axes) in done.items()
-    }
+def _mix_last(x, coefficients, along_height, along_width, groups):
+    """Σ_j [T_0 T_1 ...] · (T_j · x) · [α_0j α_1j ...]: products of mixing sum over i, too."""
+    _, _, width, channels = ops.shape(x)
+    new_height, new_width = ops.shape(along_height)[1], ops.shape(along_width)[1]
+
+    def term(j, block):
+        orders = block.shape[0]
+        rows = ops.reshape(_along_height(along_height[j], x), (-1, width, channels))
+        matrix = ops.reshape(ops.transpose(along_width[:orders], (1, 0, 2)), (new_width * orders, width))
+        return _mix(ops.reshape(_times_each(matrix, rows), (-1, orders * channels)), block, groups)
+
+    outputs = _sum(term(j, block) for j, block in enumerate(_blocks_of_equal_j(coefficients, along_height.shape[0])))
+    return ops.reshape(outputs, (-1, new_height, new_width, coefficients.shape[-1]))
 
 
-def multiplications(in_size, out_size, channels: int, filters: int, groups: int, order: int):
-    """Counts the multiply-accumulates for one image and each `mixing`: a pair (of mixing channels, along the axes)."""
-    (height, width), (new_height, new_width) = _known(in_size), _known(out_size)
-    orders, basis = order + 1, len(derivative_orders(order))
-    columns, new_pixels = height * new_width, new_height * new_width
-    mix = basis * channels // groups * filters
-    across, down = orders * columns * width * channels, orders * new_pixels * height * filters
-    all_down = basis * new_pixels * height * channels
-    return {
-        "first": (height * width * mix, basis * columns * width * filters + down),
-        "between": (columns * mix, across + down),
-        "last": (new_pixels * mix, across + all_down),
-        "together": (new_pixels * mix, across + all_down),
-    }
+def _mix_together(x, coefficients, along_height, along_width, groups):
+    """The responses to all basis filters, then one mixing of them; channels lead until then since they are few."""
+    _, height, width, channels = ops.shape(x)
+    orders, new_height, new_width = along_width.shape[0], ops.shape(along_height)[1], ops.shape(along_width)[1]
+    across = ops.transpose(ops.reshape(along_width, (-1, width)))
+    rows = ops.matmul(ops.reshape(ops.transpose(x, (0, 3, 1, 2)), (-1, width)), across)
+    rows = ops.reshape(rows, (-1, height, orders * new_width))
+    responses = [ops.matmul(along_height[j], rows[..., : (orders - j) * new_width]) for j in range(orders)]
+    basis, _, filters = coefficients.shape
+    responses = ops.reshape(ops.concatenate(responses, axis=-1), (-1, channels, new_height, basis, new_width))
+    responses = ops.reshape(ops.transpose(responses, (0, 2, 4, 3, 1)), (-1, basis * channels))
+    return ops.reshape(_mix(responses, coefficients, groups), (-1, new_height, new_width, filters))
 
 
 def _sum(terms):
     return functools.reduce(ops.add, terms)
 
 
-def _known(sizes):
-    return [size if isinstance(size, int) else _UNKNOWN_SIZE for size in sizes]
-
-
-def _blocks_of_equal_j(coefficients, order):
-    starts = [derivative_orders(order).index((0, j)) for j in range(order + 1)]
-    return [coefficients[start : start + order + 1 - j] for j, start in enumerate(starts)]
-
-
-def _width_then_mix(x, coefficients, matrices, groups):
-    """Σ_i (T_i · x) · α_{ij} for each j, of shape (b·h·new w, filters).
-
-    A product for each pair of orders: torch and TensorFlow take long for the gradients of slices and of concatenation.
-    """
-    order, channels = matrices.shape[0] - 1, x.shape[-1]
-    rows = _along_width(matrices, x)
-    return [
-        _sum(_mix(rows[i], block[i : i + 1], channels, groups) for i in range(block.shape[0]))
-        for block in _blocks_of_equal_j(coefficients, order)
-    ]
-
-
-def _along_width(matrices, x):
-    """T_i · x for each i, of shape (b·h·new w, c)."""
-    _, _, width, channels = ops.shape(x)
-    x = ops.reshape(x, (-1, width, channels))
-    return [ops.reshape(_times_each(matrices[i], x), (-1, channels)) for i in range(matrices.shape[0])]
+def _blocks_of_equal_j(coefficients, orders):
+    """The coefficients α_0j, α_1j, ... for each j; split, as gradients of slices take long."""
+    starts = list(itertools.accumulate(range(orders, 1, -1)))
+    return ops.split(coefficients, starts, axis=0) if starts else [coefficients]
 
 
 def _along_height(matrix, x):
@@ -202,18 +161,14 @@ def _times_each(matrix, x):
     return ops.matmul(ops.broadcast_to(matrix, (ops.shape(x)[0], *ops.shape(matrix))), x)
 
 
-def _mix(x, coefficients, channels, groups):
-    """(pixels, orders·c) -> (pixels, filters), with coefficients of shape (orders, c / groups, filters).
-
-    On matrices, not maps: TensorFlow and torch take much longer for the gradient of a slice of a four-dimensional map.
-    """
-    orders, _, filters = coefficients.shape
+def _mix(x, coefficients, groups):
+    """(pixels, orders·c) -> (pixels, filters), with coefficients of shape (orders, c / groups, filters)."""
+    orders, size, filters = coefficients.shape
     if groups == 1:
-        return ops.matmul(x, ops.reshape(coefficients, (orders * channels, filters)))
-    size = channels // groups
+        return ops.matmul(x, ops.reshape(coefficients, (orders * size, filters)))
     if size == 1:
-        x = ops.reshape(x, (-1, orders, channels, 1))
-        return ops.reshape(ops.sum(x * ops.reshape(coefficients, (orders, channels, -1)), axis=1), (-1, filters))
+        x = ops.reshape(x, (-1, orders, groups, 1))
+        return ops.reshape(ops.sum(x * ops.reshape(coefficients, (orders, groups, -1)), axis=1), (-1, filters))
     x = ops.transpose(ops.reshape(x, (-1, orders, groups, size)), (2, 0, 1, 3))
     coefficients = ops.reshape(coefficients, (orders, size, groups, filters // groups))
     coefficients = ops.reshape(ops.transpose(coefficients, (2, 0, 1, 3)), (groups, orders * size, -1))
@@ -221,43 +176,10 @@ def _mix(x, coefficients, channels, groups):
     return ops.reshape(ops.transpose(mixed, (1, 0, 2)), (-1, filters))
 
 
-def _mix_last(x, coefficients, along_height, along_width, groups):
-    """Σ_ij (T_j · T_i · x) · α_{ij}: both products, then one of mixing for each pair of orders."""
-    _, height, _, channels = ops.shape(x)
-    order, new_height, new_width = along_width.shape[0] - 1, ops.shape(along_height)[1], ops.shape(along_width)[1]
-    rows = [ops.reshape(row, (-1, height, new_width, channels)) for row in _along_width(along_width, x)]
-
-    def term(index, i, j):
-        response = ops.reshape(_along_height(along_height[j], rows[i]), (-1, channels))
-        return _mix(response, coefficients[index : index + 1], channels, groups)
-
-    outputs = _sum(term(index, i, j) for index, (i, j) in enumerate(derivative_orders(order)))
-    return ops.reshape(outputs, (-1, new_height, new_width, coefficients.shape[-1]))
-
-
-def _mix_together(x, coefficients, along_height, along_width, groups):
-    """The responses to all basis filters, then one mixing of them; channels lead until then since they are few."""
-    _, height, width, channels = ops.shape(x)
-    order, new_height, new_width = along_width.shape[0] - 1, ops.shape(along_height)[1], ops.shape(along_width)[1]
-    across = ops.transpose(ops.reshape(along_width, (-1, width)))
-    rows = ops.matmul(ops.reshape(ops.transpose(x, (0, 3, 1, 2)), (-1, width)), across)
-    rows = ops.reshape(rows, (-1, height, (order + 1) * new_width))
-    responses = [ops.matmul(along_height[j], rows[..., : (order + 1 - j) * new_width]) for j in range(order + 1)]
-    basis, _, filters = coefficients.shape
-    responses = ops.reshape(ops.concatenate(responses, axis=-1), (-1, channels, new_height, basis, new_width))
-    responses = ops.reshape(ops.transpose(responses, (0, 2, 4, 3, 1)), (-1, basis * channels))
-    return ops.reshape(_mix(responses, coefficients, channels, groups), (-1, new_height, new_width, filters))
-
-
-def _mix_then_width(x, coefficients, matrices, groups):
-    """Σ_i T_i · (x · α_{ij}) for each j, of shape (b·h, new w, filters)."""
-    width, channels = ops.shape(x)[2:]
-    filters = coefficients.shape[-1]
-    pixels = ops.reshape(x, (-1, channels))
-
-    def term(i, block):
-        mixed = _mix(pixels, block[i : i + 1], channels, groups)
-        return _times_each(matrices[i], ops.reshape(mixed, (-1, width, filters)))
-
-    blocks = _blocks_of_equal_j(coefficients, matrices.shape[0] - 1)
-    return [_sum(term(i, block) for i in range(block.shape[0])) for block in blocks]
+def _mix_each(x, coefficients, groups):
+    """(pixels, c) -> (pixels, orders, filters), with coefficients of shape (orders, c / groups, filters)."""
+    orders, size, filters = coefficients.shape
+    of_groups = ops.reshape(coefficients, (orders, size, groups, filters // groups))
+    widened = ops.reshape(ops.transpose(of_groups, (1, 2, 0, 3)), (1, size, orders * filters))
+    mixed = ops.reshape(_mix(x, widened, groups), (-1, groups, orders, filters // groups))
+    return ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (-1, orders, filters))

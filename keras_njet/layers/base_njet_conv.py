@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from keras_njet import _arguments, evaluation, sizes
+from keras_njet import _arguments, costs, evaluation, sizes
 from keras_njet.following import follow
 from keras_njet.initializers import NJetVarianceScaling
 from keras_njet.sampling import Axis, strided_positions
@@ -189,7 +189,7 @@ class BaseNJetConv(keras.layers.Layer):
         if not all(isinstance(axis.size, int) for axis in axes):
             return False
         if self.implementation == "auto" and not self.log2_sigma.trainable:
-            return self._compiled_radius(x) <= evaluation.largest_dense_radius(*self._workload(x, axes))
+            return self._compiled_radius(x) <= costs.largest_dense_radius(*self._workload(x, axes))
         return self.implementation == "dense"
 
     def _convolve_by_matrices(self, x, axes):
@@ -200,7 +200,7 @@ class BaseNJetConv(keras.layers.Layer):
                 derivatives = ops.matmul(axis.subsampling(self._basis_dtype), derivatives)
             matrices.append(self._cast(derivatives))
         _, groups = self.filters_and_groups(x.shape[-1])
-        mixing = evaluation.choose_mixing(*self._workload(x, axes))
+        mixing = costs.choose_mixing(*self._workload(x, axes))
         return evaluation.convolve_by_matrices(x, self._cast(self.coefficients), *matrices, groups, mixing)
 
     def _convolve_densely(self, x, axes, radius):

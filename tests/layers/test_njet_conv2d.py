@@ -107,24 +107,6 @@ def test_strides_and_padding_are_those_of_conv2d(implementation, padding, stride
     np.testing.assert_allclose(to_numpy(layer(x)), conv2d_like(layer, x), atol=1e-5)
 
 
-@pytest.mark.parametrize("widths", [(1, 30), (30, 1), (8, 8)])
-def test_every_order_of_the_matrix_products_gives_the_same(widths):
-    from keras_njet import evaluation
-
-    channels, filters = widths
-    x = ops.convert_to_tensor(RNG.normal(size=(2, 5, 7, channels)), "float32")
-    coefficients = ops.convert_to_tensor(RNG.normal(size=(6, channels, filters)), "float32")
-    down, across = (ops.convert_to_tensor(RNG.normal(size=(3, *shape)), "float32") for shape in ((4, 5), (6, 7)))
-    expected = np.zeros((2, 4, 6, filters))
-    for index, (i, j) in enumerate([(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (0, 2)]):
-        expected += np.einsum(
-            "pu,qv,buvc,cf->bpqf", *(to_numpy(t) for t in (down[j], across[i], x, coefficients[index]))
-        )
-    for mixing in ("first", "between", "last", "together"):
-        ours = to_numpy(evaluation.convolve_by_matrices(x, coefficients, down, across, mixing=mixing))
-        np.testing.assert_allclose(ours, expected, atol=1e-5 * np.abs(expected).max())
-
-
 def test_kernel_is_the_impulse_response_mirrored():
     layer = NJetConv2D(3, sigma=1.4, use_bias=False)
     impulse = np.zeros((1, 15, 15, 2), "float32")
