@@ -15,6 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 BACKENDS = ("tensorflow", "jax", "torch")
+IN_PARALLEL = ("--numprocesses", str(min(4, os.cpu_count() or 1)), "--dist", "worksteal")  # most time is compiling
 
 
 def main():
@@ -30,7 +31,7 @@ def main():
         for backend in BACKENDS:
             print(f"\n=== tests on {backend}", flush=True)
             start = time.monotonic()
-            run("-m", "pytest", *arguments, backend=backend)
+            run("-m", "pytest", *IN_PARALLEL, *arguments, backend=backend, OMP_NUM_THREADS="1")
             print(f"=== {backend}: {time.monotonic() - start:.0f} s", flush=True)
     else:
         sys.exit(__doc__)
@@ -46,9 +47,9 @@ def set_up(extras):
     run(*install, "-e", f".[{extras}]")
 
 
-def run(*arguments, backend=None):
+def run(*arguments, backend=None, **variables):
     """Runs the environment's Python in the root of the repository, and ends this process if it fails."""
-    environment = dict(os.environ, TF_CPP_MIN_LOG_LEVEL="2")
+    environment = dict(os.environ, TF_CPP_MIN_LOG_LEVEL="2", **variables)
     if backend is not None:
         environment["KERAS_BACKEND"] = backend
     done = subprocess.run([str(PYTHON), *arguments], cwd=ROOT, env=environment)

@@ -204,5 +204,14 @@ def training_pass(layer, x):
     return run
 
 
+def append(path, rows):
+    """Adds rows to a JSON file, so that each backend writes its own as soon as it has them."""
+    if os.path.exists(path):
+        with open(path) as file:
+            rows = json.load(file) + rows
+    with open(path, "w") as file:
+        json.dump(rows, file, indent=1)
+
+
 if __name__ == "__main__":
     main()

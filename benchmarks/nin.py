@@ -10,7 +10,6 @@ turn; a figure is the ratio of the medians of several steps.
 import argparse
 import importlib
 import importlib.util
-import json
 import os
 import subprocess
 import sys
@@ -34,7 +33,7 @@ def main():
     for row in rows:
         print(f"| {row['network']} | {row['baseline']} | {row['ratio']:.2f} | {row['baseline_ms']:.0f} |", flush=True)
     if arguments.json:
-        append(arguments.json, [{"backend": arguments.backend, "versions": versions, **row} for row in rows])
+        conv2d.append(arguments.json, [{"backend": arguments.backend, "versions": versions, **row} for row in rows])
 
 
 def parse_arguments():
@@ -111,15 +110,6 @@ def same_feature_maps(width):
 
     inputs, outputs = nin.build(Convolutions(), subsample=False, width=width)
     return _building.make_model(inputs, outputs, "same_feature_maps")
-
-
-def append(path, rows):
-    """Adds rows to a JSON file, so that each backend writes its own as soon as it has them."""
-    if os.path.exists(path):
-        with open(path) as file:
-            rows = json.load(file) + rows
-    with open(path, "w") as file:
-        json.dump(rows, file, indent=1)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import sys
 import time
 
 import datasets
-import tables
+import runs
 
 FACTORS = (1.0, 1.5, 2.0)
 EPOCHS = {"digits": 40, "mnist": 8, "fashion_mnist": 8}
@@ -39,7 +39,7 @@ def main():
     for seed in range(arguments.seeds):
         for factor in FACTORS:
             rows += train(train_set, test_set, factor, seed, arguments)
-            tables.write_csv(rows, folder / "sigma.csv")
+            runs.write_csv(rows, folder / "sigma.csv")
     table = format_table(rows, arguments, time.perf_counter() - start)
     (folder / "table.md").write_text(table)
     plot(rows, arguments, folder / "sigma.png")

@@ -20,7 +20,6 @@ import shlex
 import statistics
 import sys
 
-import tables
 import train_classifier
 
 QUICK = shlex.split("--dataset fashion_mnist --width 0.125 --images 512 --test-images 256 --batch-size 64 --epochs 2")
@@ -86,7 +85,7 @@ def main():
             print(f"\n[{number} of {len(runs)}, seed {seed}] {labels}", flush=True)
             given = [*(QUICK if arguments.quick else []), *options, *of_run, "--backend", arguments.backend]
             rows.append({**labels, "seed": seed, **train(given, seed, folder / f"run-{number}-seed-{seed}")})
-            tables.write_csv(rows, folder / "runs.csv")
+            runs.write_csv(rows, folder / "runs.csv")
     table = format_table(rows, list(runs[0][0]), arguments)
     (folder / "table.md").write_text(table)
     plot(rows, list(runs[0][0]), arguments, folder / "study.png")

@@ -13,18 +13,15 @@ figures 7 and 8) and model.weights.h5.
 """
 
 import argparse
-import csv
 import inspect
 import json
 import os
 import pathlib
-import platform
-import shlex
 import sys
-import time
 
 import datasets
 import numpy as np
+import runs
 
 MODELS = [
     prefix + name
@@ -76,18 +73,8 @@ def parse_arguments(given=None):
     arguments.out = arguments.out or f"results/{arguments.dataset}/{arguments.model}/seed-{arguments.seed}"
     if arguments.no_subsampling and arguments.subsample_rate:
         parser.error("expected --no-subsampling or --subsample-rate, not both")
-    arguments.command = command("examples/train_classifier.py", sys.argv[1:] if given is None else given)
+    arguments.command = runs.command("examples/train_classifier.py", sys.argv[1:] if given is None else given)
     return arguments
-
-
-def command(script, given):
-    """The command line, without the places where files lie on this machine."""
-    shown = list(given)
-    if "--out" in shown:
-        del shown[shown.index("--out") : shown.index("--out") + 2]
-    if "--data-dir" in shown:
-        shown[shown.index("--data-dir") + 1] = "DIR"
-    return shlex.join(["python", script, *shown])
 
 
 def train(arguments) -> dict:
@@ -98,7 +85,7 @@ def train(arguments) -> dict:
 
     folder = pathlib.Path(arguments.out)
     folder.mkdir(parents=True, exist_ok=True)
-    if is_finished(folder, arguments):
+    if runs.is_finished(folder, arguments):
         return json.loads((folder / "results.json").read_text())
     keras.utils.set_random_seed(arguments.seed)
     keras.config.set_dtype_policy(arguments.precision)
@@ -115,22 +102,17 @@ def train(arguments) -> dict:
         callbacks=[
             keras.callbacks.BackupAndRestore(folder / "backup"),
             keras_njet.ResolutionCallback(),
-            stopwatch(),
+            runs.stopwatch(),
             keras.callbacks.CSVLogger(folder / "log.csv", append=(folder / "backup").exists()),
         ],
         verbose=1 if sys.stdout.isatty() else 2,
     )
     model.save_weights(folder / "model.weights.h5")
-    log = read_log(folder / "log.csv")
+    log = runs.read_log(folder / "log.csv")
     results = {
         "command": arguments.command,
-        "configuration": configuration(arguments),
-        "versions": {
-            "python": platform.python_version(),
-            "keras": keras.__version__,
-            "keras_njet": keras_njet.__version__,
-            "backend": f"{keras.backend.backend()} {sys.modules[keras.backend.backend()].__version__}",
-        },
+        "configuration": runs.configuration(arguments),
+        "versions": runs.versions(),
         "metrics": {
             "test_accuracy": log[-1]["val_accuracy"],
             "best_test_accuracy": max(row["val_accuracy"] for row in log),
@@ -143,40 +125,6 @@ def train(arguments) -> dict:
     plot_sizes(baseline_sizes(arguments, shape), log[-1], arguments, folder / "sizes.png")
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     return results
-
-
-def configuration(arguments):
-    """What decides the result of a run."""
-    return {name: value for name, value in vars(arguments).items() if name not in ("command", "out", "data_dir")}
-
-
-def is_finished(folder, arguments):
-    """Whether the folder has the results of this run; an error if what it has belongs to another one."""
-    ours, path = configuration(arguments), folder / "configuration.json"
-    if path.exists():
-        theirs = json.loads(path.read_text())
-        other = {name: theirs.get(name) for name in ours if theirs.get(name) != ours[name]}
-        if other:
-            raise ValueError(
-                f"The folder holds another run, with {other}. Give another --out, or remove it. "
-                f"Received: out={str(folder)!r}, {', '.join(f'{name}={ours[name]!r}' for name in other)}"
-            )
-    path.write_text(json.dumps(ours, indent=1) + "\n")
-    return (folder / "results.json").exists()
-
-
-def stopwatch():
-    """Adds the seconds of each epoch to its logs."""
-    import keras
-
-    class Stopwatch(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            self.start = time.perf_counter()
-
-        def on_epoch_end(self, epoch, logs=None):
-            logs["seconds"] = time.perf_counter() - self.start
-
-    return Stopwatch()
 
 
 def load_images(arguments):
@@ -271,11 +219,6 @@ def make_optimizer(arguments, steps):
     )
     optimizer.exclude_from_weight_decay(var_names=["log2_sigma"])
     return optimizer
-
-
-def read_log(path):
-    with open(path, newline="") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
 def baseline_sizes(arguments, shape):

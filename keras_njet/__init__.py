@@ -4,17 +4,25 @@ from keras_njet import applications as applications
 from keras_njet.callbacks import ResolutionCallback as ResolutionCallback
 from keras_njet.following import update_sizes as update_sizes
 from keras_njet.initializers import NJetVarianceScaling as NJetVarianceScaling
+from keras_njet.layers import ASPP as ASPP
+from keras_njet.layers import NJetASPP as NJetASPP
 from keras_njet.layers import NJetConv2D as NJetConv2D
 from keras_njet.layers import NJetDepthwiseConv2D as NJetDepthwiseConv2D
 from keras_njet.layers import SafeSubsample as SafeSubsample
+from keras_njet.layerwise_sgd import LayerwiseSGD as LayerwiseSGD
+from keras_njet.segmentation_crossentropy import SegmentationCrossentropy as SegmentationCrossentropy
 
 __version__ = "0.1.0"
 __all__ = [
+    "ASPP",
+    "LayerwiseSGD",
+    "NJetASPP",
     "NJetConv2D",
     "NJetDepthwiseConv2D",
     "NJetVarianceScaling",
     "ResolutionCallback",
     "SafeSubsample",
+    "SegmentationCrossentropy",
     "applications",
     "update_sizes",
 ]

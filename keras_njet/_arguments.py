@@ -46,3 +46,21 @@ def drawn(value):
     if isinstance(value, (str, dict, keras.initializers.Initializer)):
         return float(keras.ops.convert_to_numpy(keras.initializers.get(value)(())))
     return value
+
+
+def several(name: str, values, check) -> tuple:
+    """A tuple of at least one value, each of which passes a check of this module."""
+    if not isinstance(values, (tuple, list)) or not values:
+        raise ValueError(f"`{name}` must be a tuple of at least one value. Received: {name}={values!r}")
+    return tuple(check(name, value) for value in values)
+
+
+def channels(input_shape, data_format: str) -> int:
+    """The number of channels of an input, which must be known."""
+    count = input_shape[3 if data_format == "channels_last" else 1]
+    if count is None:
+        raise ValueError(
+            "The channel axis of the input must have a known size, but it is None. Received: "
+            f"input_shape={tuple(input_shape)}"
+        )
+    return count

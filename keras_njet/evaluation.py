@@ -31,8 +31,25 @@ def convolve_by_matrices(x, coefficients, along_height, along_width, groups: int
     Returns:
         A tensor of shape `(batch, new_height, new_width, filters)`.
     """
-    convolve = {"first": _mix_first, "between": _mix_between, "last": _mix_last, "together": _mix_together}[mixing]
+    if mixing in ("first", "last"):
+        return convolve_at_scales(x, coefficients, [(along_height, along_width)], groups, mixing)
+    convolve = {"between": _mix_between, "together": _mix_together}[mixing]
     return convolve(x, coefficients, along_height, along_width, groups)
+
+
+def convolve_at_scales(x, coefficients, matrices, groups: int = 1, mixing: str = "first"):
+    """Sums convolutions at several scales, with the same coefficients: channels are mixed once for all scales.
+
+    Args:
+        x, coefficients, groups: As in `convolve_by_matrices`.
+        matrices: List of a pair `(along_height, along_width)` for each scale, all of one shape.
+        mixing: "first" or "last".
+
+    Returns:
+        A tensor of shape `(batch, new_height, new_width, filters)`.
+    """
+    convolve = {"first": _mix_first, "last": _mix_last}[mixing]
+    return convolve(x, coefficients, matrices, groups)
 
 
 def convolve_densely(x, kernel, starts, counts, strides, groups: int = 1):
@@ -73,23 +90,28 @@ def resample(x, along_height, along_width):
     Returns:
         A tensor of shape `(batch, new_height, new_width, channels)`.
     """
-    return _along_height(along_height, ops.matmul(along_width, x))
+    _, height, width, channels = ops.shape(x)
+    columns = _times_each(along_width, ops.reshape(x, (-1, width, channels)))
+    return _along_height(along_height, ops.reshape(columns, (-1, height, ops.shape(along_width)[0], channels)))
 
 
-def _mix_first(x, coefficients, along_height, along_width, groups):
+def _mix_first(x, coefficients, matrices, groups):
     """Σ_j T_j · [T_0 T_1 ...] · (x · [α_0j α_1j ...]): products along the width sum over i, too."""
     _, height, width, channels = ops.shape(x)
-    new_width, filters = ops.shape(along_width)[1], coefficients.shape[-1]
-    pixels = ops.reshape(x, (-1, channels))
+    filters, pixels = coefficients.shape[-1], ops.reshape(x, (-1, channels))
+
+    def at_one_scale(j, orders, mixed, along_height, along_width):
+        new_width = ops.shape(along_width)[1]
+        across = ops.reshape(ops.transpose(along_width[:orders], (1, 2, 0)), (new_width, width * orders))
+        columns = ops.reshape(_times_each(across, mixed), (-1, height, new_width, filters))
+        return _along_height(along_height[j], columns)
 
     def term(j, block):
         orders = block.shape[0]
         mixed = ops.reshape(_mix_each(pixels, block, groups), (-1, width * orders, filters))
-        matrix = ops.reshape(ops.transpose(along_width[:orders], (1, 2, 0)), (new_width, width * orders))
-        columns = ops.reshape(_times_each(matrix, mixed), (-1, height, new_width, filters))
-        return _along_height(along_height[j], columns)
+        return _sum(at_one_scale(j, orders, mixed, *pair) for pair in matrices)
 
-    return _sum(term(j, block) for j, block in enumerate(_blocks_of_equal_j(coefficients, along_height.shape[0])))
+    return _sum(term(j, block) for j, block in enumerate(_blocks_of_equal_j(coefficients, matrices[0][0].shape[0])))
 
 
 def _mix_between(x, coefficients, along_height, along_width, groups):
@@ -107,18 +129,22 @@ def _mix_between(x, coefficients, along_height, along_width, groups):
     return _sum(term(j, block) for j, block in enumerate(_blocks_of_equal_j(coefficients, orders)))
 
 
-def _mix_last(x, coefficients, along_height, along_width, groups):
+def _mix_last(x, coefficients, matrices, groups):
     """Σ_j [T_0 T_1 ...] · (T_j · x) · [α_0j α_1j ...]: products of mixing sum over i, too."""
     _, _, width, channels = ops.shape(x)
-    new_height, new_width = ops.shape(along_height)[1], ops.shape(along_width)[1]
+    new_height, new_width = [ops.shape(matrix)[1] for matrix in matrices[0]]
+
+    def at_one_scale(j, orders, along_height, along_width):
+        rows = ops.reshape(_along_height(along_height[j], x), (-1, width, channels))
+        across = ops.reshape(ops.transpose(along_width[:orders], (1, 0, 2)), (new_width * orders, width))
+        return _times_each(across, rows)
 
     def term(j, block):
-        orders = block.shape[0]
-        rows = ops.reshape(_along_height(along_height[j], x), (-1, width, channels))
-        matrix = ops.reshape(ops.transpose(along_width[:orders], (1, 0, 2)), (new_width * orders, width))
-        return _mix(ops.reshape(_times_each(matrix, rows), (-1, orders * channels)), block, groups)
+        responses = _sum(at_one_scale(j, block.shape[0], *pair) for pair in matrices)
+        return _mix(ops.reshape(responses, (-1, block.shape[0] * channels)), block, groups)
 
-    outputs = _sum(term(j, block) for j, block in enumerate(_blocks_of_equal_j(coefficients, along_height.shape[0])))
+    blocks = _blocks_of_equal_j(coefficients, matrices[0][0].shape[0])
+    outputs = _sum(term(j, block) for j, block in enumerate(blocks))
     return ops.reshape(outputs, (-1, new_height, new_width, coefficients.shape[-1]))
 
 

@@ -10,11 +10,10 @@ from keras_njet.layers import NJetConv2D, SafeSubsample
 class PlainConvolutions:
     """The convolutions of a baseline: `keras.layers.Conv2D` with filters of a chosen size, and strides."""
 
-    def layer(self, filters: int, size: int, strides: int = 1, name: str | None = None) -> keras.Layer:
-        """A spatial convolution."""
-        return keras.layers.Conv2D(
-            filters, size, strides, "same", use_bias=False, kernel_initializer="he_normal", name=name
-        )
+    def layer(self, filters: int, size: int, strides: int = 1, name: str | None = None, **arguments) -> keras.Layer:
+        """A spatial convolution, without a bias if `arguments` do not say otherwise."""
+        arguments = {"use_bias": False, "kernel_initializer": "he_normal", **arguments}
+        return keras.layers.Conv2D(filters, size, strides, "same", name=name, **arguments)
 
     def shortcut(self, convolution: keras.Layer, strides: int, name: str | None = None) -> keras.Layer:
         """A layer without weights that shrinks a second branch as much as `convolution` shrinks the first."""
@@ -35,8 +34,9 @@ class NJetConvolutions(PlainConvolutions):
     learn_sigma: bool
     subsample_rate: float | None = None
     everywhere: bool = False
+    implementation: str = "auto"
 
-    def layer(self, filters, size, strides=1, name=None):
+    def layer(self, filters, size, strides=1, name=None, **arguments):
         subsamples = self.everywhere or strides > 1
         return NJetConv2D(
             filters,
@@ -45,9 +45,10 @@ class NJetConvolutions(PlainConvolutions):
             self.extent,
             self.learn_sigma,
             strides=strides if self.subsample_rate is None else 1,
-            use_bias=False,
             subsample_rate=self.subsample_rate if subsamples else None,
+            implementation=self.implementation,
             name=name,
+            **{"use_bias": False, **arguments},
         )
 
     def shortcut(self, convolution, strides, name=None):

@@ -1,5 +1,8 @@
-"""Keras layers with a learned resolution."""
+"""Keras layers with a learned resolution, and what they are compared with."""
 
+from keras_njet.layers.aspp import ASPP as ASPP
+from keras_njet.layers.njet_aspp import NJetASPP as NJetASPP
 from keras_njet.layers.njet_conv2d import NJetConv2D as NJetConv2D
 from keras_njet.layers.njet_depthwise_conv2d import NJetDepthwiseConv2D as NJetDepthwiseConv2D
+from keras_njet.layers.resize_like import ResizeLike as ResizeLike
 from keras_njet.layers.safe_subsample import SafeSubsample as SafeSubsample

@@ -76,12 +76,7 @@ class BaseNJetConv(keras.layers.Layer):
         raise NotImplementedError
 
     def build(self, input_shape):
-        channels = input_shape[self._channel_axis]
-        if channels is None:
-            raise ValueError(
-                "The channel axis of the input must have a known size, but it is None. Received: "
-                f"input_shape={tuple(input_shape)}"
-            )
+        channels = _arguments.channels(input_shape, self.data_format)
         filters, groups = self.filters_and_groups(channels)
         self.input_spec = keras.layers.InputSpec(ndim=4, axes={self._channel_axis: channels})
         self.coefficients = self.add_weight(

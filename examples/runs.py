@@ -1,0 +1,82 @@
+"""What all training runs share: their command and configuration, versions, logs and tables."""
+
+import csv
+import json
+import pathlib
+import platform
+import shlex
+import sys
+import time
+
+
+def command(script, given):
+    """The command line, without the places where files lie on this machine."""
+    shown = list(given)
+    if "--out" in shown:
+        del shown[shown.index("--out") : shown.index("--out") + 2]
+    if "--data-dir" in shown:
+        shown[shown.index("--data-dir") + 1] = "DIR"
+    return shlex.join(["python", script, *shown])
+
+
+def configuration(arguments):
+    """What decides the result of a run."""
+    return {name: value for name, value in vars(arguments).items() if name not in ("command", "out", "data_dir")}
+
+
+def is_finished(folder, arguments):
+    """Whether the folder has the results of this run; an error if what it has belongs to another one."""
+    ours, path = configuration(arguments), pathlib.Path(folder) / "configuration.json"
+    if path.exists():
+        theirs = json.loads(path.read_text())
+        other = {name: theirs.get(name) for name in ours if theirs.get(name) != ours[name]}
+        if other:
+            raise ValueError(
+                f"The folder holds another run, with {other}. Give another --out, or remove it. "
+                f"Received: out={str(folder)!r}, {', '.join(f'{name}={ours[name]!r}' for name in other)}"
+            )
+    path.write_text(json.dumps(ours, indent=1) + "\n")
+    return (pathlib.Path(folder) / "results.json").exists()
+
+
+def versions():
+    """Versions of what computes."""
+    import keras
+
+    import keras_njet
+
+    backend = keras.backend.backend()
+    return {
+        "python": platform.python_version(),
+        "keras": keras.__version__,
+        "keras_njet": keras_njet.__version__,
+        "backend": f"{backend} {sys.modules[backend].__version__}",
+    }
+
+
+def stopwatch():
+    """Adds the seconds of each epoch to its logs."""
+    import keras
+
+    class Stopwatch(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.start = time.perf_counter()
+
+        def on_epoch_end(self, epoch, logs=None):
+            logs["seconds"] = time.perf_counter() - self.start
+
+    return Stopwatch()
+
+
+def read_log(path):
+    """The rows of a log of numbers."""
+    with open(path, newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def write_csv(rows, path):
+    """Writes dictionaries with the same keys as the rows of a CSV file."""
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)

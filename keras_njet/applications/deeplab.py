@@ -1,0 +1,238 @@
+"""DeepLabv2 and N-Jet-DeepLabv2: a spatial pyramid on any backbone (section IV-B of the paper, experiment 2(B))."""
+
+import keras
+
+from keras_njet.applications import _building as building
+from keras_njet.layers import ASPP, NJetASPP, ResizeLike
+
+
+def DeepLabV2(  # noqa: N802
+    backbone: keras.Model | None = None,
+    backbone_weights=None,
+    stage: str | None = None,
+    output_stride: int | None = 8,
+    classes: int = 21,
+    classifier_activation=None,
+    rates=(6, 12, 18, 24),
+    tied: bool = False,
+    freeze_batch_normalization: bool = True,
+    resize: bool = True,
+    name: str = "deeplab_v2",
+) -> keras.Model:
+    """DeepLabv2 (Chen et al., 2018): dilated convolutions on the features of a backbone, summed to the logits.
+
+    Fine-tune it with `keras_njet.LayerwiseSGD(multipliers={"head": 10.0})` and a
+    `keras.optimizers.schedules.PolynomialDecay` of power 0.9.
+
+    Args:
+        backbone: `keras.Model` from images to feature maps: of `keras.applications`, keras-cv, keras-hub or your own.
+            Defaults to `keras.applications.ResNet101`, with images of any size and 3 channels.
+        backbone_weights: Weights of the default backbone, "imagenet" or None. Defaults to None.
+        stage: Name of the layer of the backbone whose output is used. Defaults to the last one.
+        output_stride: Number of pixels of the image for one of the feature map: later strides become dilations
+            (`dilate`). None to take the backbone as it is. Defaults to 8.
+        classes: Integer, number of classes, background included. Defaults to 21.
+        classifier_activation: Activation of the output; None for logits. Defaults to None.
+        rates: Dilation rates of the pyramid, in pixels of the feature map. Defaults to (6, 12, 18, 24).
+        tied: Whether the pyramid's filters share their weights. Defaults to False.
+        freeze_batch_normalization: Whether the backbone's batch normalisation keeps its statistics and weights, as in
+            fine-tuning. Defaults to True.
+        resize: Whether the output is resized bilinearly to the size of the image. Defaults to True.
+        name: Name of the model.
+
+    Returns:
+        A `keras.Model`. Its pyramid is the layer "head".
+
+    Raises:
+        ValueError: If the backbone has no such stage, puts out no feature map or cannot be dilated.
+
+    Example:
+
+    >>> backbone = keras_njet.applications.ResNet32(include_top=False, input_shape=(None, None, 3))
+    >>> model = keras_njet.applications.DeepLabV2(backbone, output_stride=4, classes=11)
+    >>> model.compute_output_shape((1, 60, 80, 3))
+    (1, 60, 80, 11)
+    """
+    head = ASPP(classes, rates, tied=tied, name="head")
+    return build(
+        head, backbone, backbone_weights, stage, output_stride, classifier_activation, freeze_batch_normalization,
+        resize, name,
+    )  # fmt: skip
+
+
+def NJetDeepLabV2(  # noqa: N802
+    backbone: keras.Model | None = None,
+    backbone_weights=None,
+    stage: str | None = None,
+    output_stride: int | None = 8,
+    classes: int = 21,
+    classifier_activation=None,
+    order: int = 3,
+    sigmas=(3.0, 6.0, 9.0, 12.0),
+    extent: float = 2.0,
+    learn_sigma: bool = True,
+    tied: bool = True,
+    freeze_batch_normalization: bool = True,
+    resize: bool = True,
+    name: str = "njet_deeplab_v2",
+) -> keras.Model:
+    """DeepLabv2 with a pyramid of N-Jet layers, which learns its scales where the original is given dilation rates.
+
+    Args:
+        backbone: `keras.Model` from images to feature maps: of `keras.applications`, keras-cv, keras-hub or your own.
+            Defaults to `keras.applications.ResNet101`, with images of any size and 3 channels.
+        backbone_weights: Weights of the default backbone, "imagenet" or None. Defaults to None.
+        stage: Name of the layer of the backbone whose output is used. Defaults to the last one.
+        output_stride: Number of pixels of the image for one of the feature map: later strides become dilations
+            (`dilate`). None to take the backbone as it is. Defaults to 8.
+        classes: Integer, number of classes, background included. Defaults to 21.
+        classifier_activation: Activation of the output; None for logits. Defaults to None.
+        order: Integer N ≥ 0, highest order of the Gaussian derivatives. Defaults to 3.
+        sigmas: Numbers σ > 0 the scales start with, in pixels of the feature map. Defaults to (3, 6, 9, 12).
+        extent: Number k > 0, half-width of the filters in units of σ. Defaults to 2.
+        learn_sigma: Whether the scales are trained. Defaults to True.
+        tied: Whether the pyramid's scales share their coefficients. Defaults to True, as in the paper.
+        freeze_batch_normalization: Whether the backbone's batch normalisation keeps its statistics and weights, as in
+            fine-tuning. Defaults to True.
+        resize: Whether the output is resized bilinearly to the size of the image. Defaults to True.
+        name: Name of the model.
+
+    Returns:
+        A `keras.Model`. Its pyramid is the layer "head".
+
+    Raises:
+        ValueError: If the backbone has no such stage, puts out no feature map or cannot be dilated.
+
+    Example:
+
+    >>> backbone = keras_njet.applications.ResNet32(include_top=False, input_shape=(None, None, 3))
+    >>> model = keras_njet.applications.NJetDeepLabV2(backbone, output_stride=4, classes=11)
+    >>> model.get_layer("head").kernel_sizes
+    (13, 25, 37, 49)
+    """
+    head = NJetASPP(classes, order, sigmas, extent, learn_sigma, tied, name="head")
+    return build(
+        head, backbone, backbone_weights, stage, output_stride, classifier_activation, freeze_batch_normalization,
+        resize, name,
+    )  # fmt: skip
+
+
+def build(
+    head, backbone, weights, stage, output_stride, classifier_activation, freeze_batch_normalization, resize, name
+):
+    """The architecture, for the pyramid it is given."""
+    if backbone is None:
+        shape = (None, None, 3) if building.channel_axis() == 3 else (3, None, None)
+        backbone = keras.applications.ResNet101(include_top=False, weights=weights, input_shape=shape)
+    elif weights is not None:
+        raise ValueError(
+            f"`backbone_weights` are those of the default backbone; load your own before. Received: {weights=!r}"
+        )
+    backbone = _cut(backbone, stage)
+    if output_stride is not None:
+        backbone = dilate(backbone, output_stride)
+    if freeze_batch_normalization:
+        for layer in backbone.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = False
+    (image,) = backbone.inputs
+    x = head(backbone.outputs[0])
+    if resize:
+        x = ResizeLike(name="resize")([x, image])
+    x = keras.layers.Activation(classifier_activation, dtype="float32", name="predictions")(x)
+    return keras.Model(image, x, name=name)
+
+
+def dilate(backbone: keras.Model, output_stride: int) -> keras.Model:
+    """Turns the last strides of a backbone into dilations, with the same weights.
+
+    The feature map then has one pixel for every `output_stride` of the image, and each filter sees what it saw before
+    (Chen et al., 2018).
+
+    Args:
+        backbone: Functional `keras.Model` with one input. Those of its convolutions that are to be dilated must have
+            "same" padding, as in `keras.applications.ResNet101`.
+        output_stride: Integer, the number of pixels of the image for one of the feature map.
+
+    Returns:
+        A `keras.Model`.
+
+    Raises:
+        ValueError: If the backbone never has that stride, or has a layer that cannot be dilated.
+
+    Example:
+
+    >>> backbone = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(64, 64, 3))
+    >>> keras_njet.applications.deeplab.dilate(backbone, 8).output_shape
+    (None, 8, 8, 2048)
+    """
+    plain = keras.Model(backbone.inputs[0], backbone.outputs[0], name=backbone.name)
+    strides = _strides(plain)
+    if output_stride not in {after for _, after in strides.values()}:
+        reached = sorted({after for _, after in strides.values()})
+        raise ValueError(f"Expected a stride that the backbone has, one of {reached}. Received: {output_stride=}")
+
+    def dilated(layer):
+        config = layer.get_config()
+        before, after = strides.get(layer.name, (1, 1))
+        rate = max(1, before // output_stride)
+        if after > output_stride and after > before:
+            _require(layer, "strides" in config and _is_same(layer), "its stride cannot become a dilation")
+            config["strides"] = (1, 1)
+        if rate > 1 and any(size > 1 for size in _spatial_size(layer)):
+            _require(layer, isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)), "it is pooling")
+            _require(layer, _is_same(layer), "it is not padded to the same size")
+            config["dilation_rate"] = tuple(rate * old for old in layer.dilation_rate)
+        return layer.__class__.from_config(config)
+
+    clone = keras.models.clone_model(plain, clone_function=dilated)
+    clone.set_weights(plain.get_weights())
+    return clone
+
+
+def _cut(backbone, stage):
+    """The backbone up to a stage, or an error if it has none."""
+    outputs = backbone.outputs
+    if stage is not None:
+        names = [layer.name for layer in backbone.layers]
+        if stage not in names:
+            raise ValueError(f"The backbone has no such layer; its last ones are {names[-5:]}. Received: {stage=}")
+        outputs = [backbone.get_layer(stage).output]
+    if len(backbone.inputs) != 1 or len(outputs) != 1 or len(outputs[0].shape) != 4:
+        raise ValueError(
+            "Expected a backbone from one image to one feature map, without its top; choose a layer by `stage`. "
+            f"Received: backbone={backbone.name!r}, with outputs of shape {[tuple(out.shape) for out in outputs]}"
+        )
+    return keras.Model(backbone.inputs[0], outputs[0], name=backbone.name)
+
+
+def _strides(model):
+    """For each layer of a model its stride with respect to the image: (before, after)."""
+    first = 1 if building.channel_axis() == 3 else 2
+    image = list(model.inputs[0].shape)
+    size = 512 if None in image[first : first + 2] else image[first]
+    image[first : first + 2] = [size, size]
+    found = {}
+
+    def call(layer, *args, **kwargs):
+        outputs = layer(*args, **kwargs)
+        ends = [tensor for tensor in keras.tree.flatten((args, kwargs)) if hasattr(tensor, "shape")]
+        if ends and len(ends[0].shape) == 4 == len(outputs.shape):
+            found[layer.name] = tuple(round(size / tensor.shape[first]) for tensor in (ends[0], outputs))
+        return outputs
+
+    keras.models.clone_model(model, input_tensors=keras.Input(image[1:]), call_function=call)
+    return found
+
+
+def _spatial_size(layer):
+    return getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", (1, 1))
+
+
+def _is_same(layer):
+    return layer.padding == "same" or all(size == 1 for size in _spatial_size(layer))
+
+
+def _require(layer, condition, reason):
+    if not condition:
+        raise ValueError(f"The backbone cannot be dilated at this layer, for {reason}. Received: layer={layer.name!r}")

@@ -1,0 +1,113 @@
+"""`ASPP`, atrous spatial pyramid pooling as in DeepLabv2."""
+
+import keras
+from keras import ops
+
+from keras_njet import _arguments
+
+
+@keras.saving.register_keras_serializable(package="keras_njet")
+class ASPP(keras.layers.Layer):
+    """Atrous spatial pyramid pooling: the sum of convolutions at several dilation rates.
+
+    The output layer of DeepLabv2 (Chen et al., 2018), and the baseline of `keras_njet.NJetASPP` in section IV-B of the
+    paper. The rates have to be chosen; the N-Jet learns them.
+
+    Args:
+        filters: Integer > 0, the number of filters: of classes, in DeepLabv2.
+        rates: Dilation rates, integers > 0, in pixels. Defaults to (6, 12, 18, 24).
+        kernel_size: Integer > 0, size of the filters before dilation. Defaults to 3.
+        tied: Whether all rates share one filter. Defaults to False.
+        use_bias: Whether to add a bias. Defaults to True.
+        data_format: "channels_last" or "channels_first". Defaults to `keras.config.image_data_format()`.
+        kernel_initializer: Keras initializer. Defaults to a normal distribution with standard deviation 0.01, as in
+            DeepLabv2.
+        kernel_regularizer: Keras regularizer of the kernels.
+        **kwargs: `name`, `dtype`, `trainable` of the layer.
+
+    Input shape:
+        `(batch, height, width, channels)`, or `(batch, channels, height, width)` with "channels_first".
+
+    Output shape:
+        `(batch, height, width, filters)`, or `(batch, filters, height, width)`.
+
+    Returns:
+        A tensor: the sum of the convolutions plus bias.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Example:
+
+    >>> layer = keras_njet.ASPP(21)
+    >>> layer(numpy.zeros((1, 41, 41, 64), "float32")).shape
+    (1, 41, 41, 21)
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        rates=(6, 12, 18, 24),
+        kernel_size: int = 3,
+        tied: bool = False,
+        use_bias: bool = True,
+        data_format: str | None = None,
+        kernel_initializer=None,
+        kernel_regularizer=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.filters = _arguments.integer("filters", filters, least=1)
+        self.rates = _arguments.several("rates", rates, lambda name, rate: _arguments.integer(name, rate, least=1))
+        self.kernel_size = _arguments.integer("kernel_size", kernel_size, least=1)
+        self.tied = bool(tied)
+        self.use_bias = bool(use_bias)
+        self.data_format = _arguments.data_format(data_format)
+        self.kernel_initializer = keras.initializers.get(
+            kernel_initializer or keras.initializers.RandomNormal(stddev=0.01)
+        )
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+
+    def build(self, input_shape):
+        channels = _arguments.channels(input_shape, self.data_format)
+        self.kernels = [
+            self.add_weight(
+                name="kernel" if self.tied else f"kernel_{number}",
+                shape=(self.kernel_size, self.kernel_size, channels, self.filters),
+                initializer=self.kernel_initializer.clone(),
+                regularizer=self.kernel_regularizer,
+            )
+            for number in range(1 if self.tied else len(self.rates))
+        ]
+        self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros") if self.use_bias else None
+        self.built = True
+
+    def call(self, inputs):
+        kernels = self.kernels * len(self.rates) if self.tied else self.kernels
+        outputs = sum(
+            ops.conv(inputs, kernel, padding="same", data_format=self.data_format, dilation_rate=rate)
+            for rate, kernel in zip(self.rates, kernels, strict=True)
+        )
+        if not self.use_bias:
+            return outputs
+        shape = (1, 1, 1, self.filters) if self.data_format == "channels_last" else (1, self.filters, 1, 1)
+        return ops.add(outputs, ops.reshape(self.bias, shape))
+
+    def compute_output_shape(self, input_shape):
+        if self.data_format == "channels_last":
+            return (*input_shape[:3], self.filters)
+        return (input_shape[0], self.filters, *input_shape[2:])
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "rates": self.rates,
+            "kernel_size": self.kernel_size,
+            "tied": self.tied,
+            "use_bias": self.use_bias,
+            "data_format": self.data_format,
+            "kernel_initializer": keras.saving.serialize_keras_object(self.kernel_initializer),
+            "kernel_regularizer": keras.saving.serialize_keras_object(self.kernel_regularizer),
+        }

@@ -1,0 +1,73 @@
+"""`ResizeLike`, which brings a feature map to the size of another."""
+
+import keras
+from keras import ops
+
+from keras_njet import _arguments, evaluation
+from keras_njet.sampling import bilinear_matrix
+
+
+@keras.saving.register_keras_serializable(package="keras_njet")
+class ResizeLike(keras.layers.Layer):
+    """Resizes a feature map bilinearly to the height and width of another one.
+
+    As a product with one matrix an axis, so that every backend gives the same, also where sizes are only known at run
+    time: the logits of a network become as large as its input, of whatever size (section IV-B of the paper).
+
+    Args:
+        data_format: "channels_last" or "channels_first". Defaults to `keras.config.image_data_format()`.
+        **kwargs: `name`, `dtype` of the layer.
+
+    Input shape:
+        A list of two: the feature map to resize, `(batch, height, width, channels)` or `(batch, channels, height,
+        width)` with "channels_first", and one whose height and width it shall have.
+
+    Output shape:
+        `(batch, new_height, new_width, channels)`, or `(batch, channels, new_height, new_width)`.
+
+    Returns:
+        A tensor: the resized feature map.
+
+    Raises:
+        ValueError: If it is not called on a list of two feature maps.
+
+    Example:
+
+    >>> small, large = numpy.zeros((1, 10, 15, 8), "float32"), numpy.zeros((1, 80, 120, 3), "float32")
+    >>> keras_njet.layers.ResizeLike()([small, large]).shape
+    (1, 80, 120, 8)
+    """
+
+    def __init__(self, data_format: str | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.data_format = _arguments.data_format(data_format)
+        self.built = True
+
+    def call(self, inputs):
+        x, like = self._pair(inputs)
+        channels_first = self.data_format == "channels_first"
+        height, width = (2, 3) if channels_first else (1, 2)
+        matrices = [
+            ops.cast(bilinear_matrix(ops.shape(x)[axis], ops.shape(like)[axis]), self.compute_dtype)
+            for axis in (height, width)
+        ]
+        x = ops.transpose(x, (0, 2, 3, 1)) if channels_first else x
+        outputs = evaluation.resample(x, *matrices)
+        return ops.transpose(outputs, (0, 3, 1, 2)) if channels_first else outputs
+
+    def compute_output_shape(self, input_shape):
+        shape, like = self._pair(input_shape)
+        if self.data_format == "channels_last":
+            return (shape[0], *like[1:3], shape[3])
+        return (shape[0], shape[1], *like[2:4])
+
+    def get_config(self):
+        return {**super().get_config(), "data_format": self.data_format}
+
+    def _pair(self, inputs):
+        if not isinstance(inputs, (list, tuple)) or len(inputs) != 2:
+            raise ValueError(
+                "ResizeLike must be called on a list of two feature maps: one to resize, and one that has the size. "
+                f"Received: inputs={inputs}"
+            )
+        return inputs

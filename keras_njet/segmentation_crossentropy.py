@@ -1,0 +1,74 @@
+"""`SegmentationCrossentropy`, the loss of the segmentation experiments."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_njet")
+class SegmentationCrossentropy(keras.losses.Loss):
+    """Cross-entropy of logits, pixel by pixel, with a weight for each class and a label that is ignored.
+
+    The mean over all pixels of a batch that are not ignored, each weighted by its class: Σ w·loss / Σ w. With weights
+    inverse to the frequency of the classes this is the loss of the experiments of section IV-B of the paper.
+    `keras.losses.SparseCategoricalCrossentropy` knows no weights of classes.
+
+    Args:
+        class_weights: Sequence of a number ≥ 0 for each class, or None for equal weights. Defaults to None.
+        ignore_class: Integer, label of pixels that do not count, or None. Defaults to 255.
+        axis: Axis of the classes in the logits, -1 or 1. Defaults to that of `keras.config.image_data_format()`.
+        name: Name of the loss.
+
+    Call arguments:
+        y_true: Integer labels, `(batch, height, width)`, or with a last axis of size 1.
+        y_pred: Logits, `(batch, height, width, classes)`, or `(batch, classes, height, width)` with `axis=1`.
+
+    Returns:
+        A scalar: the weighted mean. 0 if all pixels are ignored.
+
+    Raises:
+        ValueError: If the weights are negative or not one for each class.
+
+    Example:
+
+    >>> loss = keras_njet.SegmentationCrossentropy(class_weights=[0.1, 1.0, 1.0])
+    >>> labels, logits = numpy.array([[[0, 255], [1, 2]]]), numpy.zeros((1, 2, 2, 3), "float32")
+    >>> float(loss(labels, logits)) == pytest.approx(numpy.log(3))
+    True
+    """
+
+    def __init__(self, class_weights=None, ignore_class=255, axis=None, name="segmentation_crossentropy", **kwargs):
+        super().__init__(name=name, reduction="sum", **kwargs)
+        self.class_weights = None if class_weights is None else [float(weight) for weight in np.ravel(class_weights)]
+        if self.class_weights is not None and not all(weight >= 0 for weight in self.class_weights):
+            raise ValueError(f"Class weights must not be negative. Received: class_weights={class_weights}")
+        self.ignore_class = ignore_class
+        if axis is None:
+            axis = -1 if keras.config.image_data_format() == "channels_last" else 1
+        self.axis = axis
+
+    def call(self, y_true, y_pred):
+        y_pred = y_pred if self.axis == -1 else ops.moveaxis(y_pred, self.axis, -1)
+        classes = y_pred.shape[-1]
+        if self.class_weights is not None and len(self.class_weights) != classes:
+            raise ValueError(
+                f"Expected a weight for each of {classes} classes. Received: class_weights={self.class_weights}"
+            )
+        labels = ops.reshape(ops.cast(y_true, "int32"), (-1,))
+        counted = ops.ones_like(labels, dtype="float32")
+        if self.ignore_class is not None:
+            ignored = ops.equal(labels, self.ignore_class)
+            counted = ops.cast(ops.logical_not(ignored), "float32")
+            labels = ops.where(ignored, 0, labels)
+        if self.class_weights is not None:
+            counted = counted * ops.take(ops.convert_to_tensor(self.class_weights, "float32"), labels, axis=0)
+        log_probabilities = ops.log_softmax(ops.cast(ops.reshape(y_pred, (-1, classes)), "float32"))
+        losses = -ops.squeeze(ops.take_along_axis(log_probabilities, ops.expand_dims(labels, 1), axis=1), 1)
+        losses = counted * losses / ops.maximum(ops.sum(counted), keras.config.epsilon())
+        return ops.reshape(losses, ops.shape(y_pred)[:-1])  # which Keras sums up, with sample weights if there are any
+
+    def get_config(self):
+        config = super().get_config()
+        config.pop("reduction")
+        own = {"class_weights": self.class_weights, "ignore_class": self.ignore_class, "axis": self.axis}
+        return {**config, **own}
