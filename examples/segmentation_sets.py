@@ -139,8 +139,7 @@ def picture(rows, classes, path):
     figure, axes = plt.subplots(
         len(rows), columns, figsize=(3 * columns, 2.5 * len(rows)), squeeze=False, layout="constrained"
     )
-    colours = plt.get_cmap("tab20", classes).copy()
-    colours.set_over("white")  # what is ignored
+    colours = plt.get_cmap("tab20", classes).with_extremes(over="white")  # what is ignored
     for (image, masks, title), row in zip(rows, axes, strict=True):
         image = np.squeeze(image)
         row[0].imshow(image, cmap="gray" if image.ndim == 2 else None)

@@ -71,6 +71,8 @@ def train(arguments) -> dict:
     """Trains one network and returns what results.json holds. A run that has ended is not repeated."""
     import keras
 
+    import keras_njet
+
     folder = pathlib.Path(arguments.out)
     folder.mkdir(parents=True, exist_ok=True)
     if runs.is_finished(folder, arguments):
@@ -86,7 +88,7 @@ def train(arguments) -> dict:
         validation_data=test_set,
         callbacks=[
             keras.callbacks.BackupAndRestore(folder / "backup"),
-            scales_logger(),
+            keras_njet.ResolutionCallback(),
             runs.stopwatch(),
             keras.callbacks.CSVLogger(folder / "log.csv", append=(folder / "backup").exists()),
         ],
@@ -103,7 +105,7 @@ def train(arguments) -> dict:
             "train_miou": log[-1]["miou"],
             "trained_parameters": sum(int(np.prod(variable.shape)) for variable in model.trainable_variables),
             "seconds": sum(row["seconds"] for row in log),
-            **{name: value for name, value in log[-1].items() if name.endswith("sigma")},
+            **{name: value for name, value in log[-1].items() if "/sigma" in name},
         },
     }
     segmentation_sets.picture(predictions(model, test_set), classes, folder / "predictions.png")
@@ -185,7 +187,7 @@ def compile_model(model, classes, train_set, arguments):
         optimizer = keras_njet.LayerwiseSGD(rate, {"head": 10.0}, momentum=0.9, weight_decay=5e-4)
         optimizer.exclude_from_weight_decay(var_names=["log2_sigma"])
     objects = list(range(classes)) if arguments.dataset in ("camvid", "voc") else list(range(1, classes))
-    miou = keras.metrics.IoU(classes, objects, ignore_class=segmentation_sets.IGNORED, sparse_y_pred=False, name="miou")
+    miou = keras_njet.SegmentationIoU(classes, objects, segmentation_sets.IGNORED)
     loss = keras_njet.SegmentationCrossentropy(weights, segmentation_sets.IGNORED)
     model.compile(optimizer, loss, metrics=[miou])
 
@@ -198,23 +200,6 @@ def inverse_frequencies(batches, classes, count=200):
         counts += np.bincount(y[y != segmentation_sets.IGNORED], minlength=classes)
     weights = 1.0 / np.maximum(counts, 1.0)
     return weights / weights.mean()
-
-
-def scales_logger():
-    """Adds the scales of all N-Jet layers to the logs of each epoch."""
-    import keras
-
-    import keras_njet
-
-    class Scales(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            for layer in self.model.layers:
-                if isinstance(layer, keras_njet.NJetConv2D):
-                    logs[f"{layer.name}/sigma"] = layer.log2_sigma.current()
-                elif isinstance(layer, keras_njet.NJetASPP):
-                    logs |= {f"{layer.name}/{number}/sigma": sigma for number, sigma in enumerate(layer.sigmas)}
-
-    return Scales()
 
 
 def predictions(model, batches):

@@ -11,6 +11,7 @@ from keras_njet.layers import NJetDepthwiseConv2D as NJetDepthwiseConv2D
 from keras_njet.layers import SafeSubsample as SafeSubsample
 from keras_njet.layerwise_sgd import LayerwiseSGD as LayerwiseSGD
 from keras_njet.segmentation_crossentropy import SegmentationCrossentropy as SegmentationCrossentropy
+from keras_njet.segmentation_iou import SegmentationIoU as SegmentationIoU
 
 __version__ = "0.1.0"
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "ResolutionCallback",
     "SafeSubsample",
     "SegmentationCrossentropy",
+    "SegmentationIoU",
     "applications",
     "update_sizes",
 ]

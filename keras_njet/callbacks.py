@@ -7,6 +7,7 @@ import keras
 from keras_njet import _arguments
 from keras_njet._backend import inner_layers
 from keras_njet.following import update_sizes
+from keras_njet.layers import NJetASPP
 from keras_njet.layers.base_njet_conv import BaseNJetConv
 
 
@@ -15,8 +16,8 @@ class ResolutionCallback(keras.callbacks.Callback):
 
     `fit` brings the sizes that follow σ (section IV of the paper) up to date at the start of every epoch without this
     callback. It adds `<layer>/sigma`, `<layer>/kernel_size`, and `<layer>/height` and `<layer>/width` of the feature
-    map to the logs of each epoch, and so to the `History` and to callbacks that are listed after it, and can update the
-    sizes within an epoch.
+    map (for `keras_njet.NJetASPP` `<layer>/sigma_0`, ...) to the logs of each epoch, and so to the `History` and to
+    callbacks that are listed after it, and can update the sizes within an epoch.
 
     Args:
         update_freq: "epoch", or an integer n ≥ 1: also update the sizes after every n batches. Each update that changes
@@ -58,3 +59,5 @@ class ResolutionCallback(keras.callbacks.Callback):
                 for name, size in zip(("height", "width"), layer.feature_map_size, strict=True):
                     if size is not None:
                         logs[f"{layer.name}/{name}"] = size
+            elif isinstance(layer, NJetASPP) and layer.built:
+                logs |= {f"{layer.name}/sigma_{number}": sigma for number, sigma in enumerate(layer.sigmas)}

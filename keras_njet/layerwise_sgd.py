@@ -1,6 +1,7 @@
 """`LayerwiseSGD`, gradient descent with a learning rate for each part of a network."""
 
 import keras
+from keras import ops
 
 
 @keras.saving.register_keras_serializable(package="keras_njet")
@@ -8,7 +9,8 @@ class LayerwiseSGD(keras.optimizers.SGD):
     """Stochastic gradient descent whose learning rate is multiplied in some layers.
 
     DeepLabv2 is fine-tuned so: its head learns ten times as fast as the backbone (section IV-B of the paper, experiment
-    2(B)). Keras' own optimizers have one rate for all variables.
+    2(B)). Keras' own optimizers have one rate for all variables. For this one, to multiply the rate is to multiply the
+    gradients; they are clipped after that. Weight decay keeps its rate.
 
     Args:
         learning_rate: Number or `keras.optimizers.schedules.LearningRateSchedule`. Defaults to 0.01.
@@ -37,13 +39,21 @@ class LayerwiseSGD(keras.optimizers.SGD):
             if not any(part in variable.path for variable in variables):
                 paths = [variable.path for variable in variables]
                 raise ValueError(f"Expected a part of one of the paths {paths}. Received: multipliers={part!r}")
+        self._factors = [self.multiplier(variable.path) for variable in variables]
 
-    def multiplier(self, variable) -> float:
-        """The factor of the learning rate of a variable."""
-        return next((factor for part, factor in self.multipliers.items() if part in variable.path), 1.0)
+    def multiplier(self, path: str) -> float:
+        """The factor of the learning rate of the variable with a path."""
+        return next((factor for part, factor in self.multipliers.items() if part in path), 1.0)
 
-    def update_step(self, gradient, variable, learning_rate):
-        super().update_step(gradient, variable, learning_rate * self.multiplier(variable))
+    def apply(self, grads, trainable_variables=None):
+        """Updates variables as `keras.optimizers.SGD` does, after multiplying their gradients."""
+        if not self.built:
+            self.build(trainable_variables)
+        scaled = [
+            grad if grad is None or factor == 1.0 else ops.multiply(grad, factor)
+            for grad, factor in zip(grads, self._factors, strict=True)
+        ]
+        return super().apply(scaled, trainable_variables)
 
     def get_config(self):
         return {**super().get_config(), "multipliers": self.multipliers}

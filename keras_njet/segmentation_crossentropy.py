@@ -18,6 +18,7 @@ class SegmentationCrossentropy(keras.losses.Loss):
         ignore_class: Integer, label of pixels that do not count, or None. Defaults to 255.
         axis: Axis of the classes in the logits, -1 or 1. Defaults to that of `keras.config.image_data_format()`.
         name: Name of the loss.
+        **kwargs: `dtype` of the loss.
 
     Call arguments:
         y_true: Integer labels, `(batch, height, width)`, or with a last axis of size 1.
@@ -33,8 +34,8 @@ class SegmentationCrossentropy(keras.losses.Loss):
 
     >>> loss = keras_njet.SegmentationCrossentropy(class_weights=[0.1, 1.0, 1.0])
     >>> labels, logits = numpy.array([[[0, 255], [1, 2]]]), numpy.zeros((1, 2, 2, 3), "float32")
-    >>> float(loss(labels, logits)) == pytest.approx(numpy.log(3))
-    True
+    >>> round(float(loss(labels, logits)), 4)  # log 3
+    1.0986
     """
 
     def __init__(self, class_weights=None, ignore_class=255, axis=None, name="segmentation_crossentropy", **kwargs):

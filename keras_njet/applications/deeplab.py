@@ -168,8 +168,8 @@ def dilate(backbone: keras.Model, output_stride: int) -> keras.Model:
     """
     plain = keras.Model(backbone.inputs[0], backbone.outputs[0], name=backbone.name)
     strides = _strides(plain)
-    if output_stride not in {after for _, after in strides.values()}:
-        reached = sorted({after for _, after in strides.values()})
+    reached = sorted({stride for of_layer in strides.values() for stride in of_layer})
+    if output_stride not in reached:
         raise ValueError(f"Expected a stride that the backbone has, one of {reached}. Received: {output_stride=}")
 
     def dilated(layer):

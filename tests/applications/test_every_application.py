@@ -15,13 +15,6 @@ from tests.test_saving import BACKENDS
 RNG = np.random.default_rng(0)
 
 
-@pytest.fixture
-def channels_first():
-    keras.config.set_image_data_format("channels_first")
-    yield
-    keras.config.set_image_data_format("channels_last")
-
-
 def images(name, channels=3):
     return RNG.normal(size=(4, *size(name), channels)).astype("float32")
 

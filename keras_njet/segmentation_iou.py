@@ -1,0 +1,82 @@
+"""`SegmentationIoU`, the metric of the segmentation experiments."""
+
+import keras
+from keras import ops
+
+from keras_njet import _arguments
+
+
+@keras.saving.register_keras_serializable(package="keras_njet")
+class SegmentationIoU(keras.metrics.Metric):
+    """Mean intersection over union of the classes of objects, over all pixels but those with an ignored label.
+
+    mIoU in section IV-B of the paper. The same as `keras.metrics.IoU`, which takes ten times as long as a training step
+    of a small network on torch, and on JAX warns of a dtype.
+
+    Args:
+        classes: Integer, number of classes.
+        objects: Classes over which the mean is taken, of those that occur. Defaults to all but 0, the background.
+        ignore_class: Integer, label of pixels that do not count, or None. Defaults to 255.
+        axis: Axis of the classes in the logits, -1 or 1. Defaults to that of `keras.config.image_data_format()`.
+        name: Name of the metric. Defaults to "miou".
+
+    Call arguments:
+        y_true: Integer labels, `(batch, height, width)`, or with a last axis of size 1.
+        y_pred: Logits or probabilities, `(batch, height, width, classes)`, or `(batch, classes, height, width)` with
+            `axis=1`.
+
+    Returns:
+        A scalar between 0 and 1; 0 before anything was counted.
+
+    Raises:
+        ValueError: If one of `objects` is not a class.
+
+    Example:
+
+    >>> metric = keras_njet.SegmentationIoU(classes=3)
+    >>> metric.update_state(numpy.array([[[0, 1, 2, 255]]]), numpy.eye(3)[[[[0, 1, 1, 1]]]])
+    >>> float(metric.result())  # of class 1: 1 / 2, of class 2: 0
+    0.25
+    """
+
+    def __init__(self, classes: int, objects=None, ignore_class=255, axis=None, name="miou", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self.classes = _arguments.integer("classes", classes, least=1)
+        self.objects = list(range(1, self.classes) if objects is None else objects)
+        if not self.objects or not all(number in range(self.classes) for number in self.objects):
+            raise ValueError(f"Objects must be classes from 0 to {self.classes - 1}. Received: objects={self.objects}")
+        self.ignore_class = ignore_class
+        if axis is None:
+            axis = -1 if keras.config.image_data_format() == "channels_last" else 1
+        self.axis = axis
+        self.intersection = self._counts("intersection")
+        self.union = self._counts("union")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Counts the pixels of a batch. Weights of samples are not known to this metric."""
+        if sample_weight is not None:
+            raise ValueError(f"SegmentationIoU counts all pixels alike. Received: sample_weight={sample_weight}")
+        labels = ops.reshape(ops.cast(y_true, "int32"), (-1, 1))
+        predicted = ops.reshape(ops.argmax(y_pred, axis=self.axis), (-1, 1))
+        classes = ops.arange(self.classes, dtype="int32")
+        is_label, is_predicted = ops.equal(labels, classes), ops.equal(ops.cast(predicted, "int32"), classes)
+        if self.ignore_class is not None:
+            is_predicted = ops.logical_and(is_predicted, ops.not_equal(labels, self.ignore_class))
+        self.intersection.assign_add(_count(ops.logical_and(is_label, is_predicted)))
+        self.union.assign_add(_count(ops.logical_or(is_label, is_predicted)))
+
+    def result(self):
+        intersection, union = (ops.take(ops.cast(part, "float32"), self.objects) for part in self.variables)
+        occurring = ops.maximum(ops.sum(ops.cast(union > 0, "float32")), 1.0)
+        return ops.sum(intersection / ops.maximum(union, 1.0)) / occurring
+
+    def get_config(self):
+        own = {name: getattr(self, name) for name in ("classes", "objects", "ignore_class", "axis")}
+        return {**super().get_config(), **own}
+
+    def _counts(self, name):
+        return self.add_variable(shape=(self.classes,), initializer="zeros", dtype="int32", name=name)
+
+
+def _count(pixels):
+    return ops.sum(ops.cast(pixels, "int32"), axis=0)

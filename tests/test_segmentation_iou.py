@@ -1,0 +1,53 @@
+"""Guards `SegmentationIoU` against scikit-learn's Jaccard score."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import jaccard_score
+
+from keras_njet import SegmentationIoU
+
+
+@given(
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(1, 6)),
+    objects=st.sets(st.integers(0, 3), min_size=1),
+    axis=st.sampled_from([-1, 1]),
+    seed=st.integers(0, 100),
+)
+@settings(max_examples=20, deadline=None)
+def test_it_is_the_mean_jaccard_score_of_the_objects_that_occur(shape, objects, axis, seed):
+    rng = np.random.default_rng(seed)
+    labels = rng.choice([0, 1, 2, 3, 255], size=shape).astype("int32")
+    logits = rng.normal(size=(*shape, 4)).astype("float32")
+    metric = SegmentationIoU(4, objects, axis=axis)
+    for image in range(len(labels)):
+        batch = np.moveaxis(logits[image : image + 1], -1, axis)
+        metric.update_state(labels[image : image + 1], batch)
+    counted = labels != 255
+    true, predicted = labels[counted], logits.argmax(-1)[counted]
+    occurring = sorted(objects & {*true.tolist(), *predicted.tolist()})
+    expected = jaccard_score(true, predicted, labels=occurring, average="macro") if occurring else 0.0
+    assert float(metric.result()) == pytest.approx(expected, abs=1e-6)
+    metric.reset_state()
+    assert float(metric.result()) == 0.0
+
+
+def test_in_fit_and_in_a_saved_model(tmp_path):
+    model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(3, 1)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=[SegmentationIoU(3)])
+    x = np.random.default_rng(0).normal(size=(4, 4, 4, 1))
+    y = np.argmax(model.predict(x, verbose=0), axis=-1)
+    assert model.evaluate(x, y, verbose=0)[1] == pytest.approx(1.0)
+    model.save(tmp_path / "model.keras")
+    assert keras.models.load_model(tmp_path / "model.keras").evaluate(x, y, verbose=0)[1] == pytest.approx(1.0)
+
+
+def test_wrong_arguments_are_named_in_the_error():
+    with pytest.raises(ValueError, match=r"Received: objects=\[3\]$"):
+        SegmentationIoU(3, [3])
+    with pytest.raises(ValueError, match=r"Received: classes=0$"):
+        SegmentationIoU(0)
+    with pytest.raises(ValueError, match=r"Received: sample_weight="):
+        SegmentationIoU(2).update_state(np.zeros((1, 1, 1)), np.zeros((1, 1, 1, 2)), sample_weight=[1.0])
