@@ -75,8 +75,8 @@ def read_log(path):
 
 
 def write_csv(rows, path):
-    """Writes dictionaries with the same keys as the rows of a CSV file."""
+    """Writes dictionaries as the rows of a CSV file; what a row does not have stays empty."""
     with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
+        writer = csv.DictWriter(file, dict.fromkeys(name for row in rows for name in row))
         writer.writeheader()
         writer.writerows(rows)

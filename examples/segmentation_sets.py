@@ -141,17 +141,18 @@ def picture(rows, classes, path):
     )
     colours = plt.get_cmap("tab20", classes).with_extremes(over="white")  # what is ignored
     for (image, masks, title), row in zip(rows, axes, strict=True):
+        first = row[0] is axes[0, 0]
         image = np.squeeze(image)
         row[0].imshow(image, cmap="gray" if image.ndim == 2 else None)
         row[0].set_ylabel(title)
         for (name, mask), axis in zip(masks.items(), row[1:], strict=True):
             shown = axis.imshow(mask, cmap=colours, vmin=-0.5, vmax=classes - 0.5, interpolation="nearest")
-            if row is axes[0]:
+            if first:
                 axis.set_title(name)
         for axis in row:
             axis.set(xticks=[], yticks=[])
     figure.colorbar(shown, ax=axes, ticks=range(classes), shrink=0.6, label="class; white: ignored")
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=100, bbox_inches="tight")
     plt.close(figure)
 
 

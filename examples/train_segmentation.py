@@ -105,6 +105,7 @@ def train(arguments) -> dict:
             "train_miou": log[-1]["miou"],
             "trained_parameters": sum(int(np.prod(variable.shape)) for variable in model.trainable_variables),
             "seconds": sum(row["seconds"] for row in log),
+            **sizes(model),
             **{name: value for name, value in log[-1].items() if "/sigma" in name},
         },
     }
@@ -200,6 +201,23 @@ def inverse_frequencies(batches, classes, count=200):
         counts += np.bincount(y[y != segmentation_sets.IGNORED], minlength=classes)
     weights = 1.0 / np.maximum(counts, 1.0)
     return weights / weights.mean()
+
+
+def sizes(model):
+    """The mean scale of the N-Jet layers, and for U-Nets the receptive field at the end of the encoder, in pixels."""
+    import keras
+
+    import keras_njet
+
+    scales = [layer.log2_sigma.current() for layer in model.layers if isinstance(layer, keras_njet.NJetConv2D)]
+    found = {"mean_sigma": float(np.mean(scales))} if scales else {}
+    field, stride = 1, 1
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.MaxPooling2D):
+            field, stride = field + stride, 2 * stride
+        elif layer.name.startswith(("down", "bottom")) and hasattr(layer, "kernel_size"):
+            field += (layer.kernel_size[0] - 1) * stride
+    return {**found, "receptive_field": field} if model.name.endswith("unet") else found
 
 
 def predictions(model, batches):

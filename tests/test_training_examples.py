@@ -9,6 +9,8 @@ import pytest
 from tests.test_examples import DATA, import_example, needs_mnist, run
 
 SMALL = ("--images", 96, "--test-images", 64, "--batch-size", 48, "--width", 0.1, "--data-dir", DATA)
+CLASSIFICATION = ("--images", 64, "--test-images", 32, "--batch-size", 32, "--epochs", 1)
+SEGMENTATION = ("--images", 2, "--test-images", 1, "--epochs", 1)
 
 
 def train(folder, *options):
@@ -139,23 +141,46 @@ def test_training_images_are_shuffled_cropped_and_flipped():
 
 
 @needs_mnist
-@pytest.mark.parametrize("study", ["filter_sizes", "fixed_sigma", "subsample_rate", "datasets", "architectures"])
-def test_the_studies_write_a_table_and_a_plot(study, tmp_path):
+@pytest.mark.parametrize(
+    ("study", "networks", "options"),
+    [
+        ("filter_sizes", 6, CLASSIFICATION),
+        ("fixed_sigma", 6, CLASSIFICATION),
+        ("subsample_rate", 3, CLASSIFICATION),
+        ("datasets", 4, CLASSIFICATION),
+        ("architectures", 6, CLASSIFICATION),
+        ("object_scale", 6, SEGMENTATION),
+        ("receptive_field", 4, SEGMENTATION),
+        ("pyramids", 4, SEGMENTATION),
+    ],
+)
+def test_the_studies_write_a_table_and_a_plot(study, networks, options, tmp_path):
     if keras.backend.backend() != "torch":
         pytest.skip("compiling every network takes minutes; the study is tested on torch, which runs eagerly")
     # Of the quick version itself, only the number of images and epochs is smaller here.
-    options = ("--images", 64, "--test-images", 32, "--batch-size", 32, "--epochs", 1, "--data-dir", DATA)
-    seeds = 2 if study == "datasets" else 1
-    given = ("--quick", "--backend", keras.backend.backend(), "--out", tmp_path, "--seeds", seeds, *options)
+    seeds = 2 if study in ("datasets", "object_scale") else 1
+    given = (
+        "--quick",
+        "--backend",
+        keras.backend.backend(),
+        "--out",
+        tmp_path,
+        "--seeds",
+        seeds,
+        "--data-dir",
+        DATA,
+        *options,
+    )
     output = run("examples/study.py", study, *given)
     with open(tmp_path / "runs.csv") as file:
         rows = list(csv.DictReader(file))
     table = (tmp_path / "table.md").read_text()
     assert table in output
-    assert len(rows) == {"subsample_rate": 3, "datasets": 8}.get(study, 6)
+    measure = "test accuracy" if options is CLASSIFICATION else "test mIoU"
+    assert len(rows) == networks * seeds
     assert table.count("\n|") == len(rows) // seeds + 1
     if seeds == 2:
-        first, second = (float(row["test accuracy"]) for row in rows[:2])
+        first, second = (float(row[measure]) for row in rows[:2])
         assert f"{(first + second) / 2:.4f} ± {abs(first - second) / 2**0.5:.4f}" in table
     assert (tmp_path / "study.png").read_bytes().startswith(b"\x89PNG")
-    assert all(0 <= float(row["test accuracy"]) <= 1 and float(row["seconds"]) > 0 for row in rows)
+    assert all(0 <= float(row[measure]) <= 1 and float(row["seconds"]) > 0 for row in rows)

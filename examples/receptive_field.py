@@ -1,0 +1,118 @@
+"""Draws the effective receptive field of trained U-Nets (figure 13 of the paper).
+
+    python examples/receptive_field.py RUN [RUN ...] --data-dir DIR --out receptive_field.png
+
+A RUN is a folder that train_segmentation.py wrote. The field is the magnitude of the gradient of the largest logit of
+the pixel at the centre of an object with respect to the input, a mean over test images, summed over what it covers.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+
+import numpy as np
+import train_segmentation
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=pathlib.Path, help="folders of trained U-Nets")
+    parser.add_argument("--data-dir", help="folder with the original files of Fashion-MNIST")
+    parser.add_argument("--images", type=int, default=20)
+    parser.add_argument(
+        "--backend", choices=["jax", "tensorflow", "torch"], default=os.environ.get("KERAS_BACKEND", "jax")
+    )
+    parser.add_argument("--out", default="receptive_field.png")
+    arguments = parser.parse_args()
+    os.environ["KERAS_BACKEND"] = arguments.backend
+    fields = {}
+    for run in arguments.runs:
+        configuration = json.loads((run / "results.json").read_text())["configuration"]
+        chosen = argparse.Namespace(**{**configuration, "data_dir": arguments.data_dir})
+        _, test_set, classes = train_segmentation.load(chosen)
+        model = train_segmentation.make_model(classes, 1, chosen)
+        model.load_weights(run / "model.weights.h5")
+        order = "" if model.name == "unet" else f", order {chosen.order or 2}"
+        name = f"{chosen.model}{order}, s = {chosen.scale}"
+        fields[name] = effective_field(model, test_set, arguments.images)
+        print(f"{name}: radius of half of the field {radius(fields[name]):.1f} pixels", flush=True)
+    plot(fields, arguments.out)
+    print(f"written to {arguments.out}")
+
+
+def effective_field(model, test_set, images):
+    """Mean magnitude of the gradient of a pixel's logit, around that pixel: an array of odd size."""
+    fields = []
+    for index in range(min(images, len(test_set))):
+        x, y = (part[:1] for part in test_set[index])
+        rows, columns = np.nonzero((y[0] > 0) & (y[0] < 255))
+        reach = min(x.shape[1:3]) // 4
+        inside = (abs(rows - x.shape[1] // 2) < reach) & (abs(columns - x.shape[2] // 2) < reach)
+        if not inside.any():
+            continue
+        at = np.median(rows[inside]), np.median(columns[inside])
+        middle = np.argmin(np.where(inside, abs(rows - at[0]) + abs(columns - at[1]), np.inf))
+        row, column = int(rows[middle]), int(columns[middle])
+        gradient = np.abs(input_gradient(model, x, row, column))[0, ..., 0]
+        fields.append(gradient[row - reach : row + reach + 1, column - reach : column + reach + 1])
+    fields = np.mean(fields, axis=0)
+    return fields / fields.max()
+
+
+def input_gradient(model, x, row, column):
+    """Gradient of the largest logit at a pixel with respect to the image, by the backend."""
+    import keras
+
+    def logit(x):
+        return keras.ops.max(model(x)[0, row, column])
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        x = tf.constant(x)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = logit(x)
+        return tape.gradient(value, x).numpy()
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return np.asarray(jax.grad(logit)(x))
+    import torch
+
+    x = torch.tensor(x, requires_grad=True)
+    logit(x).backward()
+    return x.grad.numpy()
+
+
+def radius(field):
+    """Radius in pixels of the disc around the centre that holds half of the field."""
+    centre = len(field) // 2
+    rows, columns = np.mgrid[: len(field), : len(field)] - centre
+    distances = np.hypot(rows, columns).ravel()
+    order = np.argsort(distances)
+    share = np.cumsum(field.ravel()[order]) / field.sum()
+    return float(distances[order][np.searchsorted(share, 0.5)])
+
+
+def plot(fields, path):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(fields), figsize=(3 * len(fields), 3.2), squeeze=False, layout="constrained")
+    for (name, field), axis in zip(fields.items(), axes[0], strict=True):
+        reach = len(field) // 2
+        shown = axis.imshow(np.sqrt(field), extent=(-reach, reach, reach, -reach), cmap="magma")
+        axis.add_patch(plt.Circle((0, 0), radius(field), fill=False, color="white", linestyle="--"))
+        axis.set_title(f"{name}\nhalf within {radius(field):.1f} pixels", fontsize=9)
+        axis.set(xlabel="pixels")
+    figure.colorbar(shown, ax=axes, label="√ |gradient|, largest = 1", shrink=0.8)
+    figure.savefig(path, dpi=110, bbox_inches="tight")
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()
