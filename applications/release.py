@@ -1,9 +1,10 @@
-"""Releases the weights of a run of examples/train_classifier.py with the package.
+"""Releases the weights of a run of examples/train_classifier.py or examples/train_segmentation.py with the package.
 
     python applications/release.py applications/nin/results/fashion_mnist/NJetNIN/seed-0 --weights model.weights.h5
 
 Packs the weights in half precision into keras_njet/applications/weights/ and notes there, in released.json, what they
-are: `weights="fashion_mnist"` then loads them. The test accuracy that is noted is that of the packed weights.
+are: `weights="fashion_mnist"` then loads them. The test accuracy, or mean IoU, that is noted is that of the packed
+weights.
 """
 
 import argparse
@@ -15,6 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "examples"))
 
 import train_classifier  # noqa: E402
+import train_segmentation  # noqa: E402
 
 # Arguments of an application that change what its weights mean, and must be given again to load them.
 NJET = {"width": 1.0, "order": 3, "extent": 2.0, "subsample_rate": 4.0}
@@ -25,10 +27,13 @@ ARGUMENTS = {
     "NJetAllCNN": NJET,
     "ResNet32": {"width": 1.0},
     "NJetResNet32": NJET,
+    "UNet": {"levels": 3, "width": 64, "kernel_size": 3},
+    "NJetUNet": {"levels": 3, "width": 64, "order": 2, "extent": 2.0},
 }
 LICENCES = {
     "mnist": "CC BY-SA 3.0",
     "fashion_mnist": "MIT",
+    "multiscale_fashion_mnist": "MIT",
     "cifar10": "none stated by its authors",
     "cifar100": "none stated by its authors",
     "svhn": "for non-commercial use",
@@ -37,7 +42,7 @@ LICENCES = {
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=pathlib.Path, help="folder that train_classifier.py wrote")
+    parser.add_argument("run", type=pathlib.Path, help="folder that a training script wrote")
     parser.add_argument("--weights", type=pathlib.Path, help="weights file; default: model.weights.h5 in the folder")
     parser.add_argument("--data-dir", help="folder with the original files; else Keras downloads them")
     chosen = parser.parse_args()
@@ -53,29 +58,54 @@ def main():
             f"expected one of {list(ARGUMENTS)} trained on one of {list(LICENCES)}. "
             f"Received: model={arguments.model!r}, dataset={arguments.dataset!r}"
         )
-    _, (x_test, y_test) = train_classifier.load_images(arguments)
-    model = train_classifier.make_model(arguments.model, {"input_shape": x_test.shape[1:]}, arguments)
+    make = make_segmenter if arguments.model.endswith("UNet") else make_classifier
+    model, channels, classes, given, evaluate = make(arguments)
     model.load_weights(chosen.weights or chosen.run / "model.weights.h5")
     file = f"{arguments.model}-{arguments.dataset}.npz"
     checksum = _weights.pack(model, _weights.FOLDER / file)
     _weights.unpack(model, _weights.FOLDER / file)
-    model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    _, accuracy = model.evaluate(x_test, y_test, batch_size=500, verbose=0)
-    given = train_classifier.options(arguments.model, arguments)
+    metric, value = evaluate(model)
     released = _weights.released()
     released.setdefault(arguments.model, {})[arguments.dataset] = {
         "file": file,
         "sha256": checksum,
-        "classes": train_classifier.CLASSES[arguments.dataset],
-        "channels": x_test.shape[-1],
+        "classes": classes,
+        "channels": channels,
         "arguments": {name: given.get(name, usual) for name, usual in ARGUMENTS[arguments.model].items()},
-        "test_accuracy": round(accuracy, 4),
+        metric: round(value, 4),
         "trained_by": results["command"],
         "licence_of_the_data": LICENCES[arguments.dataset],
     }
     (_weights.FOLDER / "released.json").write_text(json.dumps(released, indent=1) + "\n")
     size = (_weights.FOLDER / file).stat().st_size / 1e3
-    print(f"{file}: {size:.0f} kB, test accuracy {accuracy:.4f} in half precision, keras {keras.__version__}")
+    print(f"{file}: {size:.0f} kB, {metric} {value:.4f} in half precision, keras {keras.__version__}")
+
+
+def make_classifier(arguments):
+    """The network, its channels, classes and arguments, and a function that evaluates it."""
+    _, (x_test, y_test) = train_classifier.load_images(arguments)
+    model = train_classifier.make_model(arguments.model, {"input_shape": x_test.shape[1:]}, arguments)
+
+    def evaluate(model):
+        model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+        return "test_accuracy", model.evaluate(x_test, y_test, batch_size=500, verbose=0)[1]
+
+    given = train_classifier.options(arguments.model, arguments)
+    return model, x_test.shape[-1], train_classifier.CLASSES[arguments.dataset], given, evaluate
+
+
+def make_segmenter(arguments):
+    """Likewise for a U-Net."""
+    train_set, test_set, classes = train_segmentation.load(arguments)
+    channels = test_set[0][0].shape[-1]
+    model = train_segmentation.make_model(classes, channels, arguments)
+
+    def evaluate(model):
+        train_segmentation.compile_model(model, classes, train_set, arguments)
+        return "test_miou", model.evaluate(test_set, verbose=0, return_dict=True)["miou"]
+
+    given = {name: value for name, value in vars(arguments).items() if value is not None}
+    return model, channels, classes, given, evaluate
 
 
 if __name__ == "__main__":

@@ -78,6 +78,9 @@ def NJetDeepLabV2(  # noqa: N802
 ) -> keras.Model:
     """DeepLabv2 with a pyramid of N-Jet layers, which learns its scales where the original is given dilation rates.
 
+    Fine-tune it as `DeepLabV2`, but let the scales learn more slowly than the rest of the head:
+    `keras_njet.LayerwiseSGD(multipliers={"log2_sigma": 1.0, "head": 10.0})`.
+
     Args:
         backbone: `keras.Model` from images to feature maps: of `keras.applications`, keras-cv, keras-hub or your own.
             Defaults to `keras.applications.ResNet101`, with images of any size and 3 channels.

@@ -4,7 +4,6 @@ import keras
 from keras import ops
 
 from keras_njet import _arguments, evaluation, sizes
-from keras_njet.initializers import NJetVarianceScaling
 from keras_njet.sampling import Axis
 from keras_njet.scale import ScaleVariable
 from keras_njet.scale_space import derivative_orders, gaussian_derivatives
@@ -28,8 +27,8 @@ class NJetASPP(keras.layers.Layer):
         tied: Whether all scales share the coefficients. Defaults to True.
         use_bias: Whether to add a bias. Defaults to True.
         data_format: "channels_last" or "channels_first". Defaults to `keras.config.image_data_format()`.
-        coefficient_initializer: Keras initializer of α. Defaults to `keras_njet.NJetVarianceScaling` at the smallest
-            scale.
+        coefficient_initializer: Keras initializer of α. Defaults to a normal distribution with standard deviation 0.01,
+            as of the filters in DeepLabv2: the logits, and the gradients of the scales, start small.
         coefficient_regularizer: Keras regularizer of α.
         **kwargs: `name`, `dtype`, `trainable` of the layer. The scales are float32 under every dtype policy.
 
@@ -78,7 +77,7 @@ class NJetASPP(keras.layers.Layer):
         self.use_bias = bool(use_bias)
         self.data_format = _arguments.data_format(data_format)
         self.coefficient_initializer = keras.initializers.get(
-            coefficient_initializer or NJetVarianceScaling(min(self.initial_sigmas), self.extent)
+            coefficient_initializer or keras.initializers.RandomNormal(stddev=0.01)
         )
         self.coefficient_regularizer = keras.regularizers.get(coefficient_regularizer)
         self.input_spec = keras.layers.InputSpec(ndim=4)

@@ -14,6 +14,7 @@ from tests.oracles import to_numpy
 
 DATA = os.environ.get("KERAS_NJET_DATA", "")
 RELEASES = [(model, name) for model, weights in _weights.released().items() for name in weights]
+CLASSIFIERS = [release for release in RELEASES if "UNet" not in release[0]]
 
 
 def load(model, name, **arguments):
@@ -27,7 +28,7 @@ def test_there_are_released_weights():
     assert ("NIN", "fashion_mnist") in RELEASES
 
 
-@pytest.mark.parametrize(("model", "name"), RELEASES)
+@pytest.mark.parametrize(("model", "name"), CLASSIFIERS)
 @pytest.mark.skipif(not (pathlib.Path(DATA) / "fashion-mnist").is_dir() or not DATA, reason="no KERAS_NJET_DATA")
 def test_they_classify_real_images_as_well_as_their_card_says(model, name):
     from tests.test_examples import import_example
@@ -39,12 +40,26 @@ def test_they_classify_real_images_as_well_as_their_card_says(model, name):
     assert abs(accuracy - _weights.released()[model][name]["test_accuracy"]) < 0.02
 
 
-@pytest.mark.parametrize(("model", "name"), RELEASES)
+@pytest.mark.parametrize(("model", "name"), CLASSIFIERS)
 def test_they_load_without_the_top_too(model, name):
     whole, maps = load(model, name), load(model, name, include_top=False, classes=3)
     for variable in maps.weights:
         other = next(v for v in whole.weights if v.path == variable.path)
         np.testing.assert_array_equal(to_numpy(variable), to_numpy(other))
+
+
+@pytest.mark.skipif(not (pathlib.Path(DATA) / "fashion-mnist").is_dir() or not DATA, reason="no KERAS_NJET_DATA")
+def test_the_u_net_segments_real_images_as_well_as_its_card_says():
+    from keras_njet import SegmentationIoU
+    from tests.test_examples import import_example
+
+    _, (x, y) = import_example("datasets").load_pixels("fashion_mnist", DATA)
+    test_set = import_example("multiscale_fashion_mnist").make_dataset(x, y, scale=4, count=12, seed=1)
+    model = applications.NJetUNet(weights="multiscale_fashion_mnist", width=16)
+    miou = SegmentationIoU(11)
+    for image, mask in (test_set[number] for number in range(12)):
+        miou.update_state(mask, model(image))
+    assert abs(float(miou.result()) - _weights.released()["NJetUNet"]["multiscale_fashion_mnist"]["test_miou"]) < 0.1
 
 
 def test_wrong_use_is_named_in_the_error():

@@ -75,7 +75,7 @@ def test_numbers_of_weights_are_the_papers(order, weights):
 
 def test_scales_are_learned_each_for_itself_and_logged():
     keras.utils.set_random_seed(0)
-    layer = NJetASPP(1, sigmas=(1.0, 2.0), name="head")
+    layer = NJetASPP(1, sigmas=(1.0, 2.0), coefficient_initializer="random_normal", name="head")
     model = keras.Sequential([keras.Input((8, 8, 2)), layer])
     model.compile(keras.optimizers.SGD(0.05), "mse")
     x, y = RNG.normal(size=(4, 8, 8, 2)), RNG.normal(size=(4, 8, 8, 1))
