@@ -3,8 +3,9 @@
     python examples/train_segmentation.py --model NJetUNet --dataset multiscale_fashion_mnist --scale 4
     python examples/train_segmentation.py --model NJetDeepLabV2 --dataset camvid --data-dir DIR --backbone resnet32
 
-U-Nets are trained with Adam, DeepLabv2 with momentum, a rate that falls to 0 as a polynomial, and a head (but for its
-scales) that learns ten times as fast. On multi-scale Fashion-MNIST the loss of a class is weighed by the inverse of its frequency.
+U-Nets are trained with Adam, DeepLabv2 with momentum, a rate that falls to 0 as a polynomial, and a head that learns
+ten times as fast, except for its scales. On multi-scale Fashion-MNIST the loss of a class is weighed by the inverse of
+its frequency.
 
 Writes into --out: log.csv (one row an epoch: loss, mean IoU over the object classes, the scales), results.json
 (configuration, versions, metrics), predictions.png (image, mask and prediction) and model.weights.h5.

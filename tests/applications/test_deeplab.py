@@ -93,6 +93,7 @@ def test_backbones_of_this_package_and_of_keras_cv():
         stackwise_filters=[4, 8, 8, 8],
         stackwise_blocks=[1, 1, 1, 1],
         stackwise_strides=[1, 2, 2, 2],
+        include_rescaling=False,
         input_shape=(None, None, 3),
     )
     assert NJetDeepLabV2(backbone, classes=5)(X).shape == (1, 32, 64, 5)

@@ -11,6 +11,7 @@ from keras_njet import NJetASPP, ResolutionCallback
 from tests.oracles import layer_gradients, njet_convolution, to_numpy
 
 RNG = np.random.default_rng(0)
+NORMAL = keras.initializers.RandomNormal(stddev=1.0)
 
 
 def by_scipy(x, coefficients, sigmas, order):
@@ -34,7 +35,7 @@ def by_scipy(x, coefficients, sigmas, order):
 def test_output_is_the_sum_of_scipys_gaussian_filters(
     height, width, sigmas, order, channels, filters, tied, data_format
 ):
-    layer = NJetASPP(filters, order, tuple(sigmas), tied=tied, data_format=data_format)
+    layer = NJetASPP(filters, order, tuple(sigmas), tied=tied, data_format=data_format, coefficient_initializer=NORMAL)
     x = np.random.default_rng(height * width).normal(size=(2, height, width, channels)).astype("float32")
     ours = to_numpy(layer(x if data_format == "channels_last" else x.transpose(0, 3, 1, 2)))
     ours = ours if data_format == "channels_last" else ours.transpose(0, 2, 3, 1)
@@ -45,7 +46,7 @@ def test_output_is_the_sum_of_scipys_gaussian_filters(
 @pytest.mark.parametrize("filters", [2, 5])  # fewer than the channels, and more: they are mixed first or last
 def test_gradients_are_those_of_finite_differences_of_scipy(filters):
     sigmas, order = (0.9, 2.2), 2
-    layer = NJetASPP(filters, order, sigmas, use_bias=False)
+    layer = NJetASPP(filters, order, sigmas, use_bias=False, coefficient_initializer=NORMAL)
     x = RNG.normal(size=(2, 7, 6, 3)).astype("float32")
     weights = RNG.normal(size=(2, 7, 6, filters)).astype("float32")
     layer.build(x.shape)
