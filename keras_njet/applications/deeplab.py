@@ -1,5 +1,7 @@
 """DeepLabv2 and N-Jet-DeepLabv2: a spatial pyramid on any backbone (section IV-B of the paper, experiment 2(B))."""
 
+import typing
+
 import keras
 
 from keras_njet.applications import _building as building
@@ -154,7 +156,8 @@ def dilate(backbone: keras.Model, output_stride: int) -> keras.Model:
 
     Args:
         backbone: Functional `keras.Model` with one input. Those of its convolutions that are to be dilated must have
-            "same" padding, as in `keras.applications.ResNet101`.
+            "same" padding, or be padded as much before, as in the ResNets of `keras.applications`, keras-cv and
+            keras-hub.
         output_stride: Integer, the number of pixels of the image for one of the feature map.
 
     Returns:
@@ -170,27 +173,37 @@ def dilate(backbone: keras.Model, output_stride: int) -> keras.Model:
     (None, 8, 8, 2048)
     """
     plain = keras.Model(backbone.inputs[0], backbone.outputs[0], name=backbone.name)
-    strides = _strides(plain)
-    reached = sorted({stride for of_layer in strides.values() for stride in of_layer})
+    places = _places(plain)
+    reached = sorted({stride for place in places.values() for stride in (place.before, place.after)})
     if output_stride not in reached:
         raise ValueError(f"Expected a stride that the backbone has, one of {reached}. Received: {output_stride=}")
 
     def dilated(layer):
         config = layer.get_config()
-        before, after = strides.get(layer.name, (1, 1))
-        rate = max(1, before // output_stride)
-        if after > output_stride and after > before:
-            _require(layer, "strides" in config and _is_same(layer), "its stride cannot become a dilation")
+        place = places.get(layer.name, _Place(1, 1, None))
+        rate = max(1, place.before // output_stride)
+        if place.after > max(output_stride, place.before):
+            _require(layer, "strides" in config and _keeps_size(layer, place), "its stride cannot become a dilation")
             config["strides"] = (1, 1)
-        if rate > 1 and any(size > 1 for size in _spatial_size(layer)):
+        if rate > 1 and isinstance(layer, keras.layers.ZeroPadding2D):
+            config["padding"] = [[rate * pixels for pixels in axis] for axis in layer.padding]
+        elif rate > 1 and any(size > 1 for size in _filter_size(layer)):
             _require(layer, isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)), "it is pooling")
-            _require(layer, _is_same(layer), "it is not padded to the same size")
+            _require(layer, _keeps_size(layer, place), "it is not padded to the same size")
             config["dilation_rate"] = tuple(rate * old for old in layer.dilation_rate)
         return layer.__class__.from_config(config)
 
     clone = keras.models.clone_model(plain, clone_function=dilated)
     clone.set_weights(plain.get_weights())
     return clone
+
+
+class _Place(typing.NamedTuple):
+    """Where a layer stands: its stride with respect to the image, before and after, and what pads its input."""
+
+    before: int
+    after: int
+    padding: tuple | None
 
 
 def _cut(backbone, stage):
@@ -209,31 +222,41 @@ def _cut(backbone, stage):
     return keras.Model(backbone.inputs[0], outputs[0], name=backbone.name)
 
 
-def _strides(model):
-    """For each layer of a model its stride with respect to the image: (before, after)."""
+def _places(model):
+    """The `_Place` of each layer of a model that works on feature maps."""
     first = 1 if building.channel_axis() == 3 else 2
     image = list(model.inputs[0].shape)
     size = 512 if None in image[first : first + 2] else image[first]
     image[first : first + 2] = [size, size]
-    found = {}
+    found, made = {}, []
 
     def call(layer, *args, **kwargs):
         outputs = layer(*args, **kwargs)
+        made.append((outputs, layer))
         ends = [tensor for tensor in keras.tree.flatten((args, kwargs)) if hasattr(tensor, "shape")]
         if ends and len(ends[0].shape) == 4 == len(outputs.shape):
-            found[layer.name] = tuple(round(size / tensor.shape[first]) for tensor in (ends[0], outputs))
+            before, after = (round(size / tensor.shape[first]) for tensor in (ends[0], outputs))
+            maker = next((maker for tensor, maker in made if tensor is ends[0]), None)
+            padding = None
+            if isinstance(maker, keras.layers.ZeroPadding2D):
+                before, padding = found[maker.name].before, maker.padding
+            found[layer.name] = _Place(before, after, padding)
         return outputs
 
     keras.models.clone_model(model, input_tensors=keras.Input(image[1:]), call_function=call)
     return found
 
 
-def _spatial_size(layer):
+def _filter_size(layer):
     return getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", (1, 1))
 
 
-def _is_same(layer):
-    return layer.padding == "same" or all(size == 1 for size in _spatial_size(layer))
+def _keeps_size(layer, place):
+    """Whether a layer's output would be as large as its input, or as what is padded before it, without strides."""
+    sizes = _filter_size(layer)
+    if layer.padding == "same" or all(size == 1 for size in sizes):
+        return True
+    return place.padding == tuple(((size - 1) // 2,) * 2 for size in sizes) and all(size % 2 for size in sizes)
 
 
 def _require(layer, condition, reason):

@@ -29,12 +29,24 @@ def small_backbone(**arguments):
     return keras.Model(inputs, x, name="small")
 
 
+def padded_backbone():
+    """Strides in convolutions that are padded before, as in keras-hub."""
+    inputs = x = keras.Input((None, None, 3))
+    for stage in range(4):
+        x = keras.layers.ZeroPadding2D(1)(x)
+        x = keras.layers.Conv2D(4, 3, 2, name=f"stage{stage}_strided", activation="relu")(x)
+        x = keras.layers.ZeroPadding2D(2)(x)
+        x = keras.layers.Conv2D(4, 5, name=f"stage{stage}_conv")(x)
+    return keras.Model(inputs, x, name="padded")
+
+
 def resnet50():
     return keras.applications.ResNet50(include_top=False, weights=None, input_shape=(None, None, 3))
 
 
 @pytest.mark.parametrize(
-    ("backbone", "stride", "output_stride"), [(small_backbone, 16, 4), (small_backbone, 16, 8), (resnet50, 32, 8)]
+    ("backbone", "stride", "output_stride"),
+    [(small_backbone, 16, 4), (small_backbone, 16, 8), (padded_backbone, 16, 4), (resnet50, 32, 8), (resnet50, 32, 2)],
 )
 def test_a_dilated_backbone_computes_the_same_more_densely(backbone, stride, output_stride):
     original = backbone()
@@ -124,13 +136,14 @@ def test_wrong_backbones_are_named_in_the_error():
         NJetDeepLabV2(classifier)
     with pytest.raises(ValueError, match=r"one of \[1, 2, 4, 8, 16\]. Received: output_stride=3$"):
         NJetDeepLabV2(small_backbone(), output_stride=3)
-    with pytest.raises(ValueError, match=r"stride cannot become a dilation. Received: layer='pool1_pool'$"):
-        dilate(resnet50(), 2)
     inputs = keras.Input((128, 128, 3))
     valid = keras.layers.Conv2D(2, 3, name="valid")(
         keras.layers.MaxPooling2D(1, 2)(keras.layers.Conv2D(2, 1, 2)(inputs))
     )
     with pytest.raises(ValueError, match=r"not padded to the same size. Received: layer='valid'$"):
         dilate(keras.Model(inputs, valid), 2)
+    asymmetric = keras.layers.Conv2D(2, 3, 2, name="strided")(keras.layers.ZeroPadding2D(((0, 1), (0, 1)))(inputs))
+    with pytest.raises(ValueError, match=r"stride cannot become a dilation. Received: layer='strided'$"):
+        dilate(keras.Model(inputs, asymmetric), 1)
     with pytest.raises(ValueError, match=r"Received: weights='imagenet'$"):
         NJetDeepLabV2(small_backbone(), backbone_weights="imagenet")
