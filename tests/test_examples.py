@@ -154,6 +154,16 @@ def test_the_benchmark_prints_ratios_and_writes_json(tmp_path):
     assert output.count("| 41x41x512-21 |") == 4
 
 
+def test_the_benchmark_of_the_pyramid_prints_ratios_and_writes_json(tmp_path):
+    backend = keras.backend.backend()
+    options = ("--backend", backend, "--sigmas", 1, 2, "--channels", 4, "--repeats", 1)
+    output = run("benchmarks/aspp.py", *options, "--json", tmp_path / "results.json")
+    rows = json.loads((tmp_path / "results.json").read_text())
+    assert [row["kernel_size"] for row in rows] == [5, 9]
+    assert all(f"| {row['forward']:.2f} | {row['forward_backward']:.2f} |" in output for row in rows)
+    assert all(row["forward_backward"] > 0 for row in rows)
+
+
 def test_the_benchmark_of_nin_prints_ratios_and_writes_json(tmp_path):
     backend = keras.backend.backend()
     options = ("--backend", backend, "--batch-size", 2, "--width", 0.05, "--repeats", 1)

@@ -13,6 +13,7 @@ from tests.test_examples import DATA, ROOT, needs_mnist
 
 sys.path.insert(0, str(ROOT / "examples"))
 import multiscale_fashion_mnist as multiscale
+import receptive_field
 import segmentation_sets
 import train_segmentation
 
@@ -135,3 +136,17 @@ def test_class_weights_are_inverse_frequencies():
     batches = [(None, np.array([[[0, 0, 0, 1, 255]]])), (None, np.array([[[0, 2, 2, 1, 0]]]))]
     weights = train_segmentation.inverse_frequencies(batches, 3)
     np.testing.assert_allclose(weights / weights[0], [1, 5 / 2, 5 / 2])
+
+
+def test_the_effective_receptive_field_is_that_of_the_filter(tmp_path):
+    box = keras.layers.Conv2D(2, 5, padding="same", kernel_initializer="ones", use_bias=False)
+    model = keras.Sequential([keras.Input((None, None, 1)), box])
+    dataset = multiscale.make_dataset(OBJECTS, LABELS, 1, count=3)
+    field = receptive_field.effective_field(model, dataset, images=3)
+    expected = np.zeros_like(field)
+    centre = len(field) // 2
+    expected[centre - 2 : centre + 3, centre - 2 : centre + 3] = 1.0
+    np.testing.assert_allclose(field, expected, atol=1e-6)
+    assert receptive_field.radius(field) == pytest.approx(2.0)  # 13 of 25 pixels are no farther away
+    receptive_field.plot({"box": field}, tmp_path / "field.png")
+    assert (tmp_path / "field.png").read_bytes().startswith(b"\x89PNG")

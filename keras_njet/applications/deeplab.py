@@ -131,7 +131,8 @@ def build(
         backbone = keras.applications.ResNet101(include_top=False, weights=weights, input_shape=shape)
     elif weights is not None:
         raise ValueError(
-            f"`backbone_weights` are those of the default backbone; load your own before. Received: {weights=!r}"
+            "`backbone_weights` are those of the default backbone; load your own before. Received: "
+            f"backbone_weights={weights!r}"
         )
     backbone = _cut(backbone, stage)
     if output_stride is not None:

@@ -148,5 +148,5 @@ def test_wrong_backbones_are_named_in_the_error():
     asymmetric = keras.layers.Conv2D(2, 3, 2, name="strided")(keras.layers.ZeroPadding2D(((0, 1), (0, 1)))(inputs))
     with pytest.raises(ValueError, match=r"stride cannot become a dilation. Received: layer='strided'$"):
         dilate(keras.Model(inputs, asymmetric), 1)
-    with pytest.raises(ValueError, match=r"Received: weights='imagenet'$"):
+    with pytest.raises(ValueError, match=r"Received: backbone_weights='imagenet'$"):
         NJetDeepLabV2(small_backbone(), backbone_weights="imagenet")
