@@ -61,7 +61,7 @@ def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
         script.train(arguments)
     results = script.train(arguments)
     assert begun == [0, 1, 1, 2]
-    log = script.read_log(tmp_path / "log.csv")
+    log = script.runs.read_log(tmp_path / "log.csv")
     assert [row["epoch"] for row in log] == [0, 1, 2]
     assert results["metrics"]["seconds"] == pytest.approx(sum(row["seconds"] for row in log))
     assert script.train(arguments) == results  # which has ended, and is not repeated
