@@ -21,6 +21,13 @@ needs_mnist = pytest.mark.skipif(
 )
 
 
+def skip_without(*folders):
+    """Skips a test whose data sets are not all there."""
+    missing = [folder for folder in folders if not (pathlib.Path(DATA) / folder).is_dir()]
+    if missing:
+        pytest.skip(f"KERAS_NJET_DATA has no {', '.join(missing)}")
+
+
 def import_example(name):
     spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.oracles import bilinear_resize
-from tests.test_examples import DATA, ROOT, needs_mnist
+from tests.test_examples import DATA, ROOT, needs_mnist, skip_without
 
 sys.path.insert(0, str(ROOT / "examples"))
 import multiscale_fashion_mnist as multiscale
@@ -116,6 +116,7 @@ def test_image_and_mask_are_cropped_at_one_place(size):
     ],
 )
 def test_it_trains_on_real_images(model, dataset, options, tmp_path):
+    skip_without({"camvid": "camvid", "isbi_em": "isbi-em"}.get(dataset, "fashion-mnist"))
     if keras.backend.backend() == "jax" and model != "NJetUNet":
         pytest.skip("compiling each network takes minutes; these are tested on TensorFlow and torch")
     given = f"--model {model} --dataset {dataset} --test-images 1 --epochs 1 {options}".split()

@@ -6,7 +6,7 @@ import json
 import keras
 import pytest
 
-from tests.test_examples import DATA, import_example, needs_mnist, run
+from tests.test_examples import DATA, import_example, needs_mnist, run, skip_without
 
 SMALL = ("--images", 96, "--test-images", 64, "--batch-size", 48, "--width", 0.1, "--data-dir", DATA)
 CLASSIFICATION = ("--images", 64, "--test-images", 32, "--batch-size", 32, "--epochs", 1)
@@ -157,6 +157,7 @@ def test_training_images_are_shuffled_cropped_and_flipped():
 def test_the_studies_write_a_table_and_a_plot(study, networks, options, tmp_path):
     if keras.backend.backend() != "torch":
         pytest.skip("compiling every network takes minutes; the study is tested on torch, which runs eagerly")
+    skip_without("camvid" if study == "pyramids" else "fashion-mnist")
     # Of the quick version itself, only the number of images and epochs is smaller here.
     seeds = 2 if study in ("datasets", "object_scale") else 1
     given = (
