@@ -1,54 +1,55 @@
 """Times a training step of N-Jet-NIN against NIN, and against NIN with 5×5 filters and the same feature maps.
 
-    python benchmarks/nin.py                          # every installed backend
-    python benchmarks/nin.py --backend jax --json results.json
+    python benchmarks/nin.py                          # every installed backend; a table, and JSON in results/
+    python benchmarks/nin.py --backends jax
 
 A step is `train_on_batch` with SGD on 32 images of 32×32×3, all scales at σ = 1. The networks run in one process, in
 turn; a figure is the ratio of the medians of several steps.
 """
 
 import argparse
-import importlib
-import importlib.util
-import os
-import subprocess
-import sys
+import json
+import pathlib
 
-import conv2d
+import timing
+
+ROWS = (  # network, beside
+    ("N-Jet-NIN, order 3", "NIN"),
+    ("N-Jet-NIN, order 2", "NIN"),
+    ("N-Jet-NIN, order 3", "NIN, 5×5, same feature maps"),
+    ("N-Jet-NIN, order 2", "NIN, 5×5, same feature maps"),
+)
 
 
 def main():
     arguments = parse_arguments()
-    if arguments.backend is None:
-        for backend in [name for name, module in conv2d.BACKENDS.items() if importlib.util.find_spec(module)]:
-            subprocess.run([sys.executable, __file__, *sys.argv[1:], "--backend", backend], check=True)
+    if arguments.backend:
+        print(json.dumps(measure(arguments)))
         return
-    os.environ["KERAS_BACKEND"] = arguments.backend
-    import keras
-
-    versions = f"keras {keras.__version__}, {arguments.backend} {version(arguments.backend)}"
-    rows = list(measure(arguments))
-    print(f"\n{versions}; time of a training step / that of the baseline\n")
-    print("| network | baseline | ratio | baseline ms |\n|---|---|---|---|")
-    for row in rows:
-        print(f"| {row['network']} | {row['baseline']} | {row['ratio']:.2f} | {row['baseline_ms']:.0f} |", flush=True)
-    if arguments.json:
-        conv2d.append(arguments.json, [{"backend": arguments.backend, "versions": versions, **row} for row in rows])
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for backend in arguments.backends:
+        options = ["--batch-size", arguments.batch_size, "--width", arguments.width]
+        options += ["--repeats", arguments.repeats, "--budget", arguments.budget]
+        result = timing.in_a_process(__file__, backend, *options)
+        (arguments.out / f"nin_{backend}.json").write_text(json.dumps(result, indent=1))
+        print(f"\n{result['versions']}; time of a training step / that of the baseline\n")
+        print("| network | baseline | ratio | baseline ms |\n|---|---|---|---|")
+        for network, baseline in ROWS:
+            seconds = result["seconds"]
+            ratio = seconds[network] / seconds[baseline]
+            print(f"| {network} | {baseline} | {ratio:.2f} | {1000 * seconds[baseline]:.0f} |", flush=True)
 
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backend", choices=conv2d.BACKENDS, help="one backend; default: all that are installed")
+    parser.add_argument("--backends", nargs="+", choices=timing.BACKENDS, default=timing.installed_backends())
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--width", type=float, default=1.0, help="multiplies all numbers of filters")
-    parser.add_argument("--repeats", type=int, default=9, help="steps of which the median is taken")
+    parser.add_argument("--repeats", type=int, default=15, help="steps of which the median is taken")
     parser.add_argument("--budget", type=float, default=60.0, help="seconds after which steps are repeated no more")
-    parser.add_argument("--json", help="file to which the results are added")
+    parser.add_argument("--out", type=pathlib.Path, default=timing.RESULTS, help="folder for the results")
+    parser.add_argument("--backend", help=argparse.SUPPRESS)  # measure, in this process
     return parser.parse_args()
-
-
-def version(backend):
-    return importlib.import_module(conv2d.BACKENDS[backend]).__version__
 
 
 def measure(arguments):
@@ -67,20 +68,8 @@ def measure(arguments):
     x = rng.normal(size=(arguments.batch_size, 32, 32, 3)).astype("float32")
     y = rng.integers(0, 10, size=arguments.batch_size)
     steps = [training_step(model, x, y) for model in models.values()]
-    seconds = dict(zip(models, conv2d.interleaved(steps, arguments), strict=True))
-    for network, baseline in (
-        ("N-Jet-NIN, order 3", "NIN"),
-        ("N-Jet-NIN, order 2", "NIN"),
-        ("N-Jet-NIN, order 3", "NIN, 5×5, same feature maps"),
-        ("N-Jet-NIN, order 2", "NIN, 5×5, same feature maps"),
-    ):
-        ratio = seconds[network] / seconds[baseline]
-        yield {
-            "network": network,
-            "baseline": baseline,
-            "ratio": ratio,
-            "baseline_ms": 1000 * seconds[baseline],
-        }
+    seconds = timing.interleaved(steps, arguments.repeats, arguments.budget)
+    return {"versions": timing.versions(), "seconds": dict(zip(models, seconds, strict=True))}
 
 
 def training_step(model, x, y):

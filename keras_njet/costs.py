@@ -1,75 +1,137 @@
 """How long the evaluations of an N-Jet convolution take, counted in multiplications, and which one is chosen.
 
-The sizes are those of one image. Nothing is timed when a layer runs: the constants below are fitted to benchmarks/.
+Everything is counted for one image. Nothing is timed when a layer runs: the constants below are fitted to benchmarks/.
 """
 
-from keras_njet.scale_space import derivative_orders
+import dataclasses
+import functools
+import math
 
-# Times in units of a multiply-accumulate of mixing channels: one along an axis of n pixels takes 1 + SMALL_AXIS / n, as
-# small products are slow, and fewer than VECTOR channels take as long as VECTOR; writing a number takes WRITING; a
-# multiply-accumulate of a dense convolution takes DENSE, the geometric mean over the workloads and backends of
-# benchmarks/README.md at σ = 1, between 0.5 and 5. The others are such that they order the measured times of the
-# convolutions there and in N-Jet-NIN.
-SMALL_AXIS = 30
-VECTOR = 16
-WRITING = 40
-DENSE = 1.5
-LARGEST_DENSE_RADIUS = 4
+import keras
+
+from keras_njet.scale_space import derivative_orders
+from keras_njet.sizes import MAX_RADIUS
+
+# Times in units of a multiply-accumulate of mixing channels, fitted by benchmarks/fit_costs.py. One along an axis of n
+# pixels takes 1 + SMALL_AXIS / n + FEW_CHANNELS / c, as products of small or narrow matrices are slow; writing a number
+# takes WRITING; a multiply-accumulate of a dense convolution takes DENSE, with its gradients: backends differ in that.
+SMALL_AXIS = 97
+FEW_CHANNELS = 14
+WRITING = 35
+DENSE = {"tensorflow": 1.19, "jax": 1.93, "torch": 1.26}
+# The same of a depthwise convolution, by benchmarks/layers.py.
+DEPTHWISE = {"tensorflow": 9.0, "jax": 350.0, "torch": 9.0}
+WORTH_COMPILING = 1e8  # what an evaluation must save for each image: a model is compiled anew when σ outgrows it
+LARGEST_DENSE_RADIUS = 7
+TILES = ((8, 32), (16, 64), (32, 128))  # halo and block, in pixels
 _UNKNOWN_SIZE = 64
 
 
-def choose_mixing(in_size, out_size, channels: int, filters: int, groups: int, order: int) -> str:
-    """Chooses when to mix channels: the cheapest order of the three products."""
-    costs = matrix_costs(in_size, out_size, channels, filters, groups, order)
-    return min(costs, key=costs.get)
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """What a convolution has to do.
+
+    Attributes:
+        in_size, out_size: Pairs (height, width), before and after; None where a size is not known.
+        channels, filters, groups, order: Integers, of the layer.
+    """
+
+    in_size: tuple[int | None, int | None]
+    out_size: tuple[int | None, int | None]
+    channels: int
+    filters: int
+    groups: int
+    order: int
 
 
-def largest_dense_radius(in_size, out_size, channels: int, filters: int, groups: int, order: int) -> int:
-    """Radius up to which the dense evaluation is cheaper than the one by matrices, 0 if it never is.
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """A way to evaluate a convolution.
+
+    Attributes:
+        kind: "dense", "tiles" or "matrices".
+        reach: Radius of the largest filter for which it is right, in pixels.
+        cost: Estimated time.
+        mixing: When channels are mixed, see `evaluation.convolve_by_matrices`; None if it is dense.
+        block: Size of a tile, in pixels; None without tiles.
+    """
+
+    kind: str
+    reach: int
+    cost: float = 0.0
+    mixing: str | None = None
+    block: int | None = None
+
+
+# Where filters are to be composed whatever it costs.
+DENSE_EVALUATIONS = tuple(Evaluation("dense", radius) for radius in range(1, MAX_RADIUS + 1))
+
+
+@functools.lru_cache(maxsize=1024)
+def evaluations(workload: Workload, tiles: bool) -> tuple[Evaluation, ...]:
+    """Lists the evaluations that pay, from the shortest reach to the longest: by matrices, which reach any distance.
+
+    Each is cheaper than all that reach farther. So the first one that reaches far enough is the one to take. On small
+    feature maps none but the last pays, and nothing is compiled anew.
 
     Args:
-        in_size, out_size: Pairs (height, width), before and after; None where a size is not known.
-        channels, filters, groups, order: Of the layer.
-
-    Returns:
-        An integer between 0 and `LARGEST_DENSE_RADIUS`.
+        workload: What the convolution has to do.
+        tiles: Whether it can be done in tiles: where the output has the pixels of the input.
     """
-    if groups == channels > 1:
-        return 0  # a depthwise convolution does little work, but slowly
-    by_matrices = min(matrix_costs(in_size, out_size, channels, filters, groups, order).values())
-    height, width = _known(out_size)
-    one_pixel = DENSE * height * width * channels // groups * filters
-    radii = range(LARGEST_DENSE_RADIUS, 0, -1)
-    return next((radius for radius in radii if (2 * radius + 1) ** 2 * one_pixel < by_matrices), 0)
+    paying = [by_matrices(workload)]
+    enough = paying[0].cost - WORTH_COMPILING
+    shorter = [by_tiles(workload, halo, block) for halo, block in reversed(TILES)] if tiles else []
+    shorter += [densely(workload, radius) for radius in range(LARGEST_DENSE_RADIUS, 0, -1)]
+    for candidate in shorter:
+        if candidate.cost < min(enough, paying[-1].cost):
+            paying.append(candidate)
+    return tuple(sorted(paying, key=lambda evaluation: evaluation.reach))
 
 
-def matrix_costs(in_size, out_size, channels: int, filters: int, groups: int, order: int) -> dict[str, float]:
+def by_matrices(workload: Workload, mixing: str | None = None) -> Evaluation:
+    """The evaluation by matrices, by default with the cheapest order of the three products."""
+    costs = matrix_costs(workload)
+    mixing = mixing or min(costs, key=costs.get)
+    return Evaluation("matrices", MAX_RADIUS, costs[mixing], mixing)
+
+
+def by_tiles(workload: Workload, halo: int, block: int, mixing: str | None = None) -> Evaluation:
+    """The evaluation by matrices in tiles of `block` pixels, with a halo around them."""
+    height, width = workload.in_size
+    window = block + 2 * halo
+    tile = dataclasses.replace(workload, in_size=(window, window), out_size=(block, block))
+    of_one = by_matrices(tile, mixing)
+    copied = WRITING * (2 * window**2 * workload.channels + block**2 * workload.filters)
+    count = -(-height // block) * -(-width // block)
+    return Evaluation("tiles", halo, count * (of_one.cost + copied), of_one.mixing, block)
+
+
+def densely(workload: Workload, radius: int) -> Evaluation:
+    """The dense evaluation, of filters up to a radius."""
+    height, width = _known(workload.out_size)
+    multiplied = (2 * radius + 1) ** 2 * height * width * workload.channels // workload.groups * workload.filters
+    is_depthwise = workload.groups == workload.channels > 1
+    one = (DEPTHWISE if is_depthwise else DENSE).get(keras.config.backend(), 2.0)
+    return Evaluation("dense", radius, one * multiplied)
+
+
+def matrix_costs(workload: Workload) -> dict[str, float]:
     """Estimates the time of `evaluation.convolve_by_matrices` for each `mixing`."""
-    (height, width), (new_height, new_width) = _known(in_size), _known(out_size)
-    orders, basis = order + 1, len(derivative_orders(order))
-    pixels, columns, rows, new_pixels = height * width, height * new_width, new_height * width, new_height * new_width
-    written = {
-        "first": (basis * pixels + orders * columns + orders * new_pixels) * filters,
-        "between": orders * columns * channels + (basis * columns + orders * new_pixels) * filters,
-        "last": (orders * rows + basis * new_pixels) * channels + orders * new_pixels * filters,
-        "together": (2 * orders * columns + 5 * basis * new_pixels) * channels + new_pixels * filters,
-    }
-    vectors = {"first": filters, "last": channels}
-    done = multiplications(in_size, out_size, channels, filters, groups, order)
+    done, written = multiplications(workload), numbers_written(workload)
+    by_size = 1 + SMALL_AXIS / min(_known(workload.in_size))
+    channels, filters = workload.channels, workload.filters
+    few = {"first": filters, "between": min(channels, filters), "last": channels, "together": math.inf}
     return {
-        mixing: mixed
-        + (1 + SMALL_AXIS / min(height, width)) * max(1, VECTOR / vectors.get(mixing, VECTOR)) * along_axes
-        + WRITING * written[mixing]
+        mixing: mixed + (by_size + FEW_CHANNELS / few[mixing]) * along_axes + WRITING * written[mixing]
         for mixing, (mixed, along_axes) in done.items()
     }
 
 
-def multiplications(in_size, out_size, channels: int, filters: int, groups: int, order: int):
+def multiplications(workload: Workload) -> dict[str, tuple[int, int]]:
     """Counts the multiply-accumulates for each `mixing`: a pair (of mixing channels, along the axes)."""
-    (height, width), (new_height, new_width) = _known(in_size), _known(out_size)
-    orders, basis = order + 1, len(derivative_orders(order))
-    columns, rows, new_pixels = height * new_width, new_height * width, new_height * new_width
-    mix = basis * channels // groups * filters
+    channels, filters, orders, basis = _counts(workload)
+    height, width, columns, rows, new_pixels = _pixels(workload)
+    mix = basis * channels // workload.groups * filters
     return {
         "first": (height * width * mix, (basis * columns * width + orders * new_pixels * height) * filters),
         "between": (columns * mix, orders * columns * width * channels + orders * new_pixels * height * filters),
@@ -78,5 +140,26 @@ def multiplications(in_size, out_size, channels: int, filters: int, groups: int,
     }
 
 
+def numbers_written(workload: Workload) -> dict[str, int]:
+    """Counts the numbers that are written for each `mixing`: the results of all products, sums and transpositions."""
+    channels, filters, orders, basis = _counts(workload)
+    height, width, columns, rows, new_pixels = _pixels(workload)
+    return {
+        "first": (basis * height * width + orders * columns + orders * new_pixels) * filters,
+        "between": orders * columns * channels + (basis * columns + orders * new_pixels) * filters,
+        "last": (orders * rows + basis * new_pixels) * channels + orders * new_pixels * filters,
+        "together": (2 * orders * columns + 5 * basis * new_pixels) * channels + new_pixels * filters,
+    }
+
+
+def _counts(workload):
+    return workload.channels, workload.filters, workload.order + 1, len(derivative_orders(workload.order))
+
+
+def _pixels(workload):
+    (height, width), (new_height, new_width) = _known(workload.in_size), _known(workload.out_size)
+    return height, width, height * new_width, new_height * width, new_height * new_width
+
+
 def _known(sizes):
-    return [size if isinstance(size, int) else _UNKNOWN_SIZE for size in sizes]
+    return [_UNKNOWN_SIZE if size is None else size for size in sizes]

@@ -1,9 +1,10 @@
-"""The two ways to evaluate an N-Jet convolution; `keras_njet.costs` has the rule that chooses between them.
+"""The ways to evaluate an N-Jet convolution; `keras_njet.costs` has the rule that chooses between them.
 
 By matrices: correlating an axis of n pixels with a filter is a product with an n×n band matrix. The N-Jet is separable,
 so the whole convolution is a product along one axis, one along the other, and a mixing of channels between, after or
-before them. No shape depends on σ and the cost does not grow with it. Densely: the filter is composed and convolved
-with, which is cheaper while it is small and the feature map is large.
+before them. No shape depends on σ and the cost does not grow with it. By tiles: the same on tiles of the feature map,
+each with a halo as wide as the filter, so that the cost of a pixel does not grow with the map, either. Densely: the
+filter is composed and convolved with, which is cheaper while it is small and the feature map is large.
 
 Feature maps are "channels_last" in this module. Coefficients have the shape `(basis, channels / groups, filters)` and
 the order of `derivative_orders`; matrices have the shape `(order + 1, new size, size)`.
@@ -52,6 +53,31 @@ def convolve_at_scales(x, coefficients, matrices, groups: int = 1, mixing: str =
     return convolve(x, coefficients, matrices, groups)
 
 
+def convolve_by_tiles(x, coefficients, along_height, along_width, groups: int = 1, mixing: str = "between"):
+    """Convolves tile by tile, so that the cost of a pixel does not grow with the feature map.
+
+    Args:
+        x: Tensor of shape `(batch, height, width, channels)` with known height and width.
+        coefficients, groups, mixing: As in `convolve_by_matrices`.
+        along_height, along_width: Tensors of shape `(order + 1, block, window)`. The tiles of the output have `block`
+            pixels a side, those of the input `window`: a halo of (window - block) / 2 around the former.
+
+    Returns:
+        A tensor of shape `(batch, height, width, filters)`; pixels outside the input count as 0.
+    """
+    _, height, width, channels = x.shape
+    _, block, window = along_height.shape
+    down, across = -(-height // block), -(-width // block)
+    rows = _windows(ops.reshape(x, (-1, height, width * channels)), down, block, window)
+    tiles = _windows(ops.reshape(rows, (-1, width, channels)), across, block, window)
+    tiles = ops.transpose(ops.reshape(tiles, (-1, window, across, window, channels)), (0, 2, 1, 3, 4))
+    tiles = ops.reshape(tiles, (-1, window, window, channels))
+    outputs = convolve_by_matrices(tiles, coefficients, along_height, along_width, groups, mixing)
+    filters = coefficients.shape[-1]
+    outputs = ops.transpose(ops.reshape(outputs, (-1, across, block, block, filters)), (0, 2, 1, 3, 4))
+    return ops.reshape(outputs, (-1, down * block, across * block, filters))[:, :height, :width]
+
+
 def convolve_densely(x, kernel, starts, counts, strides, groups: int = 1):
     """Convolves with a composed filter, its centre at the pixels `start + stride·(0, ..., count - 1)` of each axis.
 
@@ -67,7 +93,7 @@ def convolve_densely(x, kernel, starts, counts, strides, groups: int = 1):
     radius = kernel.shape[0] // 2
     sizes = x.shape[1:3]
     if strides == (1, 1) and starts == (0, 0) and counts == tuple(sizes):
-        return ops.conv(x, kernel, padding="same", data_format="channels_last")
+        return _convolve(x, kernel, strides, "same", groups)
     before = [radius - start for start in starts]
     after = [
         start + (count - 1) * stride + radius - (size - 1)
@@ -76,7 +102,7 @@ def convolve_densely(x, kernel, starts, counts, strides, groups: int = 1):
     x = x[:, max(0, -before[0]) : sizes[0] - max(0, -after[0]), max(0, -before[1]) : sizes[1] - max(0, -after[1])]
     padding = [[max(0, b), max(0, a)] for b, a in zip(before, after, strict=True)]
     x = ops.pad(x, [[0, 0], *padding, [0, 0]])
-    return ops.conv(x, kernel, strides=strides, padding="valid", data_format="channels_last")
+    return _convolve(x, kernel, strides, "valid", groups)
 
 
 def resample(x, along_height, along_width):
@@ -93,6 +119,22 @@ def resample(x, along_height, along_width):
     _, height, width, channels = ops.shape(x)
     columns = _times_each(along_width, ops.reshape(x, (-1, width, channels)))
     return _along_height(along_height, ops.reshape(columns, (-1, height, ops.shape(along_width)[0], channels)))
+
+
+def _windows(x, count, block, window):
+    """(b, size, c) -> (b, count, window, c): blocks of an axis, with what lies around them; 0 outside of the axis."""
+    _, size, channels = x.shape
+    overlap = window - block
+    x = ops.pad(x, [[0, 0], [overlap // 2, (count + 1) * block - overlap // 2 - size], [0, 0]])
+    blocks = ops.reshape(x, (-1, count + 1, block, channels))
+    return ops.concatenate([blocks[:, :-1], blocks[:, 1:, :overlap]], axis=2)
+
+
+def _convolve(x, kernel, strides, padding, groups):
+    options = {"strides": strides, "padding": padding, "data_format": "channels_last"}
+    if 1 < groups == x.shape[-1] and strides[0] == strides[1]:  # TensorFlow has no depthwise one with unequal strides
+        return ops.depthwise_conv(x, ops.reshape(kernel, (*kernel.shape[:2], groups, -1)), **options)
+    return ops.conv(x, kernel, **options)
 
 
 def _mix_first(x, coefficients, matrices, groups):
@@ -193,8 +235,13 @@ def _mix(x, coefficients, groups):
     if groups == 1:
         return ops.matmul(x, ops.reshape(coefficients, (orders * size, filters)))
     if size == 1:
-        x = ops.reshape(x, (-1, orders, groups, 1))
-        return ops.reshape(ops.sum(x * ops.reshape(coefficients, (orders, groups, -1)), axis=1), (-1, filters))
+        return _sum(
+            (row if filters == groups else ops.repeat(row, filters // groups, axis=-1))
+            * ops.reshape(coefficient, (-1,))
+            for row, coefficient in zip(
+                ops.split(x, orders, axis=-1), ops.split(coefficients, orders, axis=0), strict=True
+            )
+        )
     x = ops.transpose(ops.reshape(x, (-1, orders, groups, size)), (2, 0, 1, 3))
     coefficients = ops.reshape(coefficients, (orders, size, groups, filters // groups))
     coefficients = ops.reshape(ops.transpose(coefficients, (2, 0, 1, 3)), (groups, orders * size, -1))

@@ -50,7 +50,7 @@ def update_sizes(model: keras.Model) -> bool:
     return changed
 
 
-def follow(layer: keras.Layer, inputs, scale, size_of, *args) -> int:
+def follow(layer: keras.Layer, inputs, scale, size_of, *args, slack: int = 0) -> int:
     """Computes a size that depends on σ, and has the calling model follow it.
 
     Args:
@@ -59,20 +59,22 @@ def follow(layer: keras.Layer, inputs, scale, size_of, *args) -> int:
         scale: `ScaleVariable` that decides the size.
         size_of: Function of `keras_njet.sizes`.
         *args: Further arguments of `size_of`, after σ.
+        slack: Integer, by how much the size may shrink before it is followed, so that nothing is compiled anew while it
+            moves to and fro. For sizes that only matter to speed.
 
     Returns:
-        `size_of(σ, *args)`, an integer.
+        `size_of(σ, *args)`, an integer; or what it was when the model was compiled, up to `slack` more.
     """
     if in_symbolic_scope():
         return size_of(scale.current(), *args)
     model, runs_itself = calling_model()
-    if not runs_itself and scale.trainable and is_traced(inputs) and is_training(layer) is not False:
+    if not slack and not runs_itself and scale.trainable and is_traced(inputs) and is_training(layer) is not False:
         _warn_not_followed(layer)
     if model is None:
         return size_of(scale.current(), *args)
     if not hasattr(model, "_njet_follower"):
         model._njet_follower = _Follower(model)
-    return model._njet_follower.size(scale, size_of, *args)
+    return model._njet_follower.size(scale, size_of, *args, slack=slack)
 
 
 class _Follower:
@@ -80,22 +82,26 @@ class _Follower:
 
     def __init__(self, model):
         self.model = model
-        self.sizes = {}  # (id of scale, function, arguments) -> (scale, size)
+        self.sizes = {}  # (id of scale, function, arguments) -> (scale, size, slack)
         self.stale = False  # a size was computed that differs from the noted one
         self.running = False  # a compiled function is being run
         self.due = False  # the next step must update the sizes first
         for method in ("reset_metrics", "make_predict_function"):
             setattr(model, method, self._updating(getattr(model, method)))
 
-    def size(self, scale, size_of, *args):
+    def size(self, scale, size_of, *args, slack=0):
         """The size to compute with: during a step the noted one, so that all shapes of an epoch agree."""
         key = (id(scale), size_of, args)
-        if self.running and key in self.sizes:
-            return self.sizes[key][1]
+        noted = self.sizes[key][1] if key in self.sizes else None
+        if self.running and noted is not None:
+            return noted
         size = size_of(scale.current(), *args)
-        if key in self.sizes and self.sizes[key][1] != size:
-            self.stale = True
-        self.sizes[key] = (scale, size)
+        if noted is not None:
+            if _has_changed(noted, size, slack):
+                self.stale = True
+            else:
+                size = noted
+        self.sizes[key] = (scale, size, slack)
         self.due = False
         self._guard_functions()
         return size
@@ -103,8 +109,10 @@ class _Follower:
     def update(self):
         """Has the functions made anew if a size has changed; returns whether one has."""
         self.due = False
-        noted = [(scale, size_of, args, size) for (_, size_of, args), (scale, size) in self.sizes.items()]
-        changed = self.stale or any(size_of(scale.current(), *args) != size for scale, size_of, args, size in noted)
+        changed = self.stale or any(
+            _has_changed(size, size_of(scale.current(), *args), slack)
+            for (_, size_of, args), (scale, size, slack) in self.sizes.items()
+        )
         if changed:
             self.stale = False
             self.sizes.clear()
@@ -148,6 +156,10 @@ class _Guard:
             return self.function(*args)
         finally:
             self.follower.running = False
+
+
+def _has_changed(noted, size, slack):
+    return not noted - slack <= size <= noted
 
 
 def _compiled(model, step):

@@ -24,6 +24,21 @@ class Axis:
     count: Any
     new_size: Any
 
+    @classmethod
+    def of_tile(cls, block: int, halo: int) -> "Axis":
+        """A tile of `block` output pixels that depend on `halo` further input pixels on either side."""
+        return cls(block + 2 * halo, halo, stride=1, count=block, new_size=block)
+
+    @property
+    def is_subsampled(self) -> bool:
+        """Whether the output is subsampled; the sizes may be tensors, which are not compared."""
+        return self.new_size is not self.count
+
+    @property
+    def keeps_all_pixels(self) -> bool:
+        """Whether there is an output pixel on each input pixel, and no other."""
+        return (self.start, self.stride, self.new_size) == (0, 1, self.size)
+
     def offsets(self, dtype: str):
         """Distances of all input pixels from each output pixel: a tensor of shape `(count, size)`."""
         centres = ops.cast(self.start, dtype) + self.stride * ops.arange(self.count, dtype=dtype)

@@ -109,8 +109,9 @@ def njet_basis(derivatives):
         A tensor of shape `(basis, size, size)`, its axes being basis filter, y and x, ordered as
         `derivative_orders(order)`.
     """
-    orders = derivative_orders(derivatives.shape[0] - 1)
-    return ops.stack([ops.expand_dims(derivatives[j], 1) * ops.expand_dims(derivatives[i], 0) for i, j in orders])
+    i, j = zip(*derivative_orders(derivatives.shape[0] - 1), strict=True)
+    along_x, along_y = ops.take(derivatives, i, axis=0), ops.take(derivatives, j, axis=0)
+    return ops.expand_dims(along_y, 2) * ops.expand_dims(along_x, 1)
 
 
 def compose_filters(coefficients, basis):

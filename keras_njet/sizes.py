@@ -31,6 +31,18 @@ def filter_radius(sigma, extent):
     return max(1, math.ceil(min(extent * sigma, MAX_RADIUS) * (1.0 - _TOLERANCE)))
 
 
+def first_that_reaches(sigma: float, extent: float, reaches: tuple[int, ...]) -> int:
+    """Number of the first of some increasing radii, in pixels, that is not smaller than the filter's; or of the last.
+
+    Example:
+
+    >>> first_that_reaches(sigma=1.0, extent=2.0, reaches=(1, 4, 16))
+    1
+    """
+    radius = filter_radius(sigma, extent)
+    return next((number for number, reach in enumerate(reaches) if radius <= reach), len(reaches) - 1)
+
+
 def kernel_size(sigma: float, extent: float) -> int:
     """Size s = 2⌈kσ⌉ + 1 of a filter, in pixels (section III-C).
 

@@ -1,9 +1,8 @@
-"""Guards the examples and the benchmark: they run from their command line and give what they promise."""
+"""Guards the examples: they run from their command line and give what they promise."""
 
 import csv
 import gzip
 import importlib.util
-import json
 import os
 import pathlib
 import struct
@@ -145,36 +144,3 @@ def test_svhn_in_its_mat_files(datasets, tmp_path):
     assert y.tolist() == [1, 0, 5, 9]
     with pytest.raises(ValueError, match="Received: data_dir=None"):
         datasets.load_pixels("svhn")
-
-
-def test_the_benchmark_prints_ratios_and_writes_json(tmp_path):
-    backend = keras.backend.backend()
-    output = run(
-        "benchmarks/conv2d.py", "--backend", backend, "--workloads", "41x41x512-21", "--sigmas", 0.5, 2,
-        "--implementation", "matrix", "auto", "--repeats", 2, "--json", tmp_path / "results.json",
-    )  # fmt: skip
-    rows = json.loads((tmp_path / "results.json").read_text())["results"]
-    assert [(row["sigma"], row["kernel_size"], row["implementation"]) for row in rows] == [
-        (0.5, 3, "matrix"), (0.5, 3, "auto"), (2.0, 9, "matrix"), (2.0, 9, "auto"),
-    ]  # fmt: skip
-    assert all(row["forward"] > 0 and row["forward_backward"] > 0 for row in rows)
-    assert output.count("| 41x41x512-21 |") == 4
-
-
-def test_the_benchmark_of_the_pyramid_prints_ratios_and_writes_json(tmp_path):
-    backend = keras.backend.backend()
-    options = ("--backend", backend, "--sigmas", 1, 2, "--channels", 4, "--repeats", 1)
-    output = run("benchmarks/aspp.py", *options, "--json", tmp_path / "results.json")
-    rows = json.loads((tmp_path / "results.json").read_text())
-    assert [row["kernel_size"] for row in rows] == [5, 9]
-    assert all(f"| {row['forward']:.2f} | {row['forward_backward']:.2f} |" in output for row in rows)
-    assert all(row["forward_backward"] > 0 for row in rows)
-
-
-def test_the_benchmark_of_nin_prints_ratios_and_writes_json(tmp_path):
-    backend = keras.backend.backend()
-    options = ("--backend", backend, "--batch-size", 2, "--width", 0.05, "--repeats", 1)
-    output = run("benchmarks/nin.py", *options, "--json", tmp_path / "results.json")
-    rows = json.loads((tmp_path / "results.json").read_text())
-    assert len(rows) == output.count("| N-Jet-NIN, order") == 4
-    assert all(row["ratio"] > 0 for row in rows)

@@ -384,3 +384,51 @@ def test_valid_convolutions_shrink_with_sigma():
     for sigma, radius in ((1.0, 2), (2.6, 6), (0.3, 1)):
         layer.sigma = sigma
         assert model.predict(X, verbose=0).shape == (10, 24 - 2 * radius, 20 - 2 * radius, 3)
+
+
+def train(implementation):
+    """Three epochs of two steps in which σ grows from 0.5 to 4 in steps of √2; with the sizes of filters seen."""
+    keras.utils.set_random_seed(0)
+    layer = NJetConv2D(
+        3, order=2, sigma=0.5, sigma_regularizer=growth, implementation=implementation, activation="tanh", name="njet"
+    )
+    probe = Probe()
+    model = keras.Sequential(
+        [keras.Input((24, 20, 1)), layer, probe, keras.layers.GlobalMaxPooling2D(), keras.layers.Dense(3)]
+    )
+    model.compile(keras.optimizers.SGD(0.5, clipvalue=1.0), "mse")
+    probe.seen.clear()
+    losses = model.fit(X, Y, epochs=3, batch_size=5, shuffle=False, verbose=0).history["loss"]
+    return losses, layer, len(probe.seen)
+
+
+def test_a_filter_that_outgrows_its_evaluation_within_an_epoch_is_trained_as_any_other():
+    losses, layer, _ = train("dense")
+    expected, reference, _ = train("matrix")
+    assert layer.kernel_size == (17, 17)
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+    for ours, theirs in zip(layer.get_weights(), reference.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.skipif(not COMPILES, reason="torch runs eagerly")
+def test_filters_evaluated_by_matrices_grow_without_being_compiled_anew():
+    _, layer, traces = train("matrix")
+    assert layer.kernel_size == (17, 17)
+    model = keras.Sequential([keras.Input((24, 20, 1)), NJetConv2D(3, learn_sigma=False), probe := Probe()])
+    model.compile("sgd", "mse")
+    probe.seen.clear()
+    model.fit(X, np.zeros((10, 24, 20, 3), "float32"), batch_size=5, verbose=0)
+    assert traces == len(probe.seen)
+
+
+@pytest.mark.skipif(not COMPILES, reason="torch runs eagerly")
+def test_an_evaluation_is_not_changed_while_sigma_goes_to_and_fro():
+    layer, probe = NJetConv2D(3, sigma=0.9, implementation="dense"), Probe()
+    model = keras.Sequential([keras.Input((24, 20, 1)), layer, probe])
+    model.predict(X, verbose=0)
+    for sigma, is_compiled_anew in ((0.4, False), (1.0, False), (1.1, True), (0.9, False), (1.4, False), (0.3, True)):
+        probe.seen.clear()
+        layer.sigma = sigma
+        model.predict(X, verbose=0)
+        assert bool(probe.seen) == is_compiled_anew, sigma

@@ -52,3 +52,11 @@ def test_a_scale_that_diverged_says_so():
         sizes.filter_radius(math.nan, 2.0)
     with pytest.raises(ValueError, match=r"diverged. Received: sigma=nan$"):
         sizes.subsampled_size(math.nan, 32, 4.0)
+
+
+@given(sigma=st.floats(2**-6, 2**6), reaches=st.lists(st.integers(1, 200), min_size=1, unique=True).map(sorted))
+def test_the_first_that_reaches_is_the_first_that_reaches(sigma, reaches):
+    number = sizes.first_that_reaches(sigma, 2.0, tuple(reaches))
+    radius = sizes.filter_radius(sigma, 2.0)
+    assert all(reach < radius for reach in reaches[:number])
+    assert reaches[number] >= radius or number == len(reaches) - 1

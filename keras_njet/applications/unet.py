@@ -88,8 +88,7 @@ def NJetUNet(  # noqa: N802
         sigma: Number σ > 0 the scales start with, in pixels. Defaults to 1.
         extent: Number k > 0, half-width of the filters in units of σ. Defaults to 2.
         learn_sigma: Whether the scales are trained. Defaults to True.
-        implementation: As in `keras_njet.NJetConv2D`: "dense" is faster for few filters on large images while σ is
-            small. Defaults to "auto".
+        implementation: As in `keras_njet.NJetConv2D`. Defaults to "auto".
         name: Name of the model.
 
     Returns:

@@ -1,5 +1,6 @@
 """What all N-Jet convolutions share: the variables, how sizes follow σ, and the choice of the evaluation."""
 
+import functools
 import math
 
 import keras
@@ -121,7 +122,7 @@ class BaseNJetConv(keras.layers.Layer):
     @property
     def feature_map_size(self) -> tuple[int | None, int | None]:
         """Size (height, width) of the output as last computed, in pixels; None before a call and where it varies."""
-        return tuple(size if isinstance(size, int) else None for size in self._map_size)
+        return self._map_size
 
     @property
     def kernel(self):
@@ -157,15 +158,19 @@ class BaseNJetConv(keras.layers.Layer):
     def convolution_op(self, x):
         """Convolves a "channels_last" feature map; neither bias nor activation."""
         axes = [self._axis(x, number) for number in (0, 1)]
-        self._map_size = tuple(axis.new_size for axis in axes)
-        if not self._is_dense(x, axes):
-            return self._convolve_by_matrices(x, axes)
-        radius = self._compiled_radius(x)
-        outputs = self._convolve_densely(x, axes, radius)
-        # Until its radius is brought up to date, a filter that has outgrown it is evaluated by matrices. The
-        # convolution stands outside of the conditional, where XLA would run it on a single thread.
-        fits = self._live_radius() <= radius
-        return ops.cond(fits, lambda: outputs, lambda: self._convolve_by_matrices(x, axes))
+        self._map_size = _known(axis.new_size for axis in axes)
+        in_size, channels = _known(axis.size for axis in axes), x.shape[-1]
+        workload = costs.Workload(in_size, self._map_size, channels, *self.filters_and_groups(channels), self.order)
+        choice = self._choose_evaluation(workload, x, axes)
+        outputs = self._evaluate(choice, x, axes)
+        if choice.reach == sizes.MAX_RADIUS:
+            return outputs
+        # Until the choice is brought up to date, a filter that has outgrown it is evaluated by matrices. The
+        # convolution stands outside of the conditional, where XLA would run it on a single thread; and what is inside
+        # is computed again for its gradient, since a conditional keeps room for that whether it is needed or not.
+        fits = self._live_radius() <= choice.reach
+        fallback = costs.by_matrices(workload)
+        return ops.cond(fits, lambda: outputs, lambda: self._convolve_by_matrices(fallback, x, axes, keras.remat))
 
     def _axis(self, x, number):
         size, stride, radius = ops.shape(x)[1 + number], self.strides[number], 0
@@ -176,36 +181,50 @@ class BaseNJetConv(keras.layers.Layer):
             return Axis(size, start, stride, count, count)
         return Axis(size, start, stride, count, self.subsampled_size(count, self.subsample_rate, x))
 
-    def _workload(self, x, axes):
-        in_size, out_size = [axis.size for axis in axes], [axis.new_size for axis in axes]
-        return in_size, out_size, x.shape[-1], *self.filters_and_groups(x.shape[-1]), self.order
+    def _choose_evaluation(self, workload, x, axes):
+        """The evaluation for filters of the present size; it is brought up to date between the epochs."""
+        choices, known = (costs.by_matrices(workload),), None not in workload.in_size
+        if self.implementation == "dense" and known:
+            choices = costs.DENSE_EVALUATIONS
+        elif self.implementation == "auto" and known and self.subsample_rate is None:
+            choices = costs.evaluations(workload, tiles=all(axis.keeps_all_pixels for axis in axes))
+        if len(choices) == 1:
+            return choices[0]
+        reaches = tuple(choice.reach for choice in choices)
+        return choices[follow(self, x, self.log2_sigma, sizes.first_that_reaches, self.extent, reaches, slack=1)]
 
-    def _is_dense(self, x, axes):
-        if not all(isinstance(axis.size, int) for axis in axes):
-            return False
-        if self.implementation == "auto" and not self.log2_sigma.trainable:
-            return self._compiled_radius(x) <= costs.largest_dense_radius(*self._workload(x, axes))
-        return self.implementation == "dense"
+    def _evaluate(self, choice, x, axes):
+        evaluate = {
+            "dense": self._convolve_densely,
+            "tiles": self._convolve_by_tiles,
+            "matrices": self._convolve_by_matrices,
+        }
+        return evaluate[choice.kind](choice, x, axes)
 
-    def _convolve_by_matrices(self, x, axes):
-        matrices = []
-        for axis in axes:
-            derivatives = self._derivatives(axis.offsets(self._basis_dtype))
-            if self.subsample_rate is not None:
-                derivatives = ops.matmul(axis.subsampling(self._basis_dtype), derivatives)
-            matrices.append(self._cast(derivatives))
-        _, groups = self.filters_and_groups(x.shape[-1])
-        mixing = costs.choose_mixing(*self._workload(x, axes))
-        return evaluation.convolve_by_matrices(x, self._cast(self.coefficients), *matrices, groups, mixing)
+    def _convolve_by_matrices(self, choice, x, axes, transform=lambda function: function):
+        matrices = [self._matrix(axis) for axis in axes]
+        convolve = functools.partial(evaluation.convolve_by_matrices, groups=self._groups, mixing=choice.mixing)
+        return transform(convolve)(x, self._cast(self.coefficients), *matrices)
 
-    def _convolve_densely(self, x, axes, radius):
-        kernel = self._cast(self._compose(radius))
+    def _convolve_by_tiles(self, choice, x, axes):
+        matrix = self._matrix(Axis.of_tile(choice.block, halo=choice.reach))
+        coefficients = self._cast(self.coefficients)
+        return evaluation.convolve_by_tiles(x, coefficients, matrix, matrix, self._groups, choice.mixing)
+
+    def _convolve_densely(self, choice, x, axes):
+        kernel = self._cast(self._compose(choice.reach))
         starts, counts = tuple(axis.start for axis in axes), tuple(axis.count for axis in axes)
-        _, groups = self.filters_and_groups(x.shape[-1])
-        outputs = evaluation.convolve_densely(x, kernel, starts, counts, self.strides, groups)
+        outputs = evaluation.convolve_densely(x, kernel, starts, counts, self.strides, self._groups)
         if self.subsample_rate is None:
             return outputs
         return evaluation.resample(outputs, *[self._cast(axis.subsampling(self._basis_dtype)) for axis in axes])
+
+    def _matrix(self, axis):
+        """Matrices of shape (order + 1, new size, size) that differentiate, and subsample, along an axis."""
+        derivatives = self._derivatives(axis.offsets(self._basis_dtype))
+        if axis.is_subsampled:
+            derivatives = ops.matmul(axis.subsampling(self._basis_dtype), derivatives)
+        return self._cast(derivatives)
 
     def _compose(self, radius):
         derivatives = self._derivatives(ops.arange(-radius, radius + 1, dtype=self._basis_dtype))
@@ -228,6 +247,10 @@ class BaseNJetConv(keras.layers.Layer):
 
     def _cast(self, x):
         return ops.cast(x, self.compute_dtype)
+
+    @property
+    def _groups(self):
+        return self.filters_and_groups(self.input_spec.axes[self._channel_axis])[1]
 
     @property
     def _channel_axis(self):
@@ -276,3 +299,8 @@ class BaseNJetConv(keras.layers.Layer):
             "sigma_constraint": serialize(self.sigma_constraint),
             "bias_constraint": serialize(self.bias_constraint),
         }
+
+
+def _known(sizes):
+    """Sizes as a tuple, None for a tensor: a size that is not known when a function is compiled."""
+    return tuple(size if isinstance(size, int) else None for size in sizes)

@@ -36,10 +36,10 @@ class NJetConv2D(BaseNJetConv):
         subsample_rate: Number r > 0, the σ at which the feature map has half its size, or None not to subsample. The
             paper's value is 4. Defaults to None.
         implementation: "matrix", "dense" or "auto". "matrix" evaluates by Gaussian-derivative matrices: any σ costs
-            the same, and nothing is compiled anew. "dense" composes the filter and convolves: cheaper for small filters
-            on large maps; compiled anew, at most once an epoch, when the size of the filter changes. "auto" is "matrix"
-            where σ is learned, and else the cheaper of both by a measured rule. All give the same numbers. Defaults to
-            "auto".
+            the same, and nothing is ever compiled anew. "dense" composes the filter and convolves: cheaper for small
+            filters on large maps; compiled anew, at most once an epoch, when the filter has outgrown its size. "auto"
+            takes what is cheapest by a measured rule: matrices on small maps; on large ones dense while the filter is
+            small, then matrices tile by tile, then whole ones. All give the same numbers. Defaults to "auto".
         coefficient_initializer: Keras initializer of α. Defaults to `keras_njet.NJetVarianceScaling` at this layer's
             `sigma` and `extent`, which keeps the variance of activations. The paper's is
             `keras.initializers.RandomNormal(stddev=1.0)`.

@@ -18,7 +18,7 @@ class NJetDepthwiseConv2D(BaseNJetConv):
     Args:
         depth_multiplier: Integer > 0, number of filters for each input channel. Defaults to 1.
         order, sigma, extent, learn_sigma, strides, padding, data_format, activation, use_bias, subsample_rate,
-            implementation: As in `keras_njet.NJetConv2D`; "auto" is "matrix" here.
+            implementation: As in `keras_njet.NJetConv2D`.
         coefficient_initializer, bias_initializer, coefficient_regularizer, sigma_regularizer, bias_regularizer,
             activity_regularizer, coefficient_constraint, sigma_constraint, bias_constraint: As in
             `keras_njet.NJetConv2D`. The coefficients have the shape `(basis, 1, channels·depth_multiplier)`.

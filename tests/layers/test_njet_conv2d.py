@@ -374,7 +374,7 @@ def test_bad_inputs_are_named_in_the_error():
         NJetConv2D(4, groups=2).build((None, 8, 8, 3))
     with pytest.raises(ValueError, match="ndim=4, found ndim=3"):
         NJetConv2D(4)(np.zeros((8, 8, 3), "float32"))
-    with pytest.raises(ValueError, match=r"at least 5 pixels. Received: size=4$"):
+    with pytest.raises(ValueError, match="at least 5 pixels"):
         NJetConv2D(4, padding="valid")(np.zeros((1, 8, 4, 3), "float32"))
 
 

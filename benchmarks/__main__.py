@@ -1,0 +1,12 @@
+"""Runs all benchmarks on every installed backend, on an otherwise idle machine: `python benchmarks`.
+
+Arguments (`--backends`, `--out`) are passed on to each: `layers.py`, `nin.py`, `first_step.py`, `growth.py`, `bounds.py`.
+"""
+
+import pathlib
+import subprocess
+import sys
+
+for name in ("layers", "nin", "first_step", "growth", "bounds"):
+    print(f"\n{name}.py", flush=True)
+    subprocess.run([sys.executable, pathlib.Path(__file__).with_name(f"{name}.py"), *sys.argv[1:]], check=True)

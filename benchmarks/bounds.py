@@ -1,0 +1,100 @@
+"""Sets the time of the matrix products beside what the arithmetic and the memory of this machine allow.
+
+    python benchmarks/bounds.py                       # every installed backend; a table, and JSON in results/
+
+For each workload at σ = 2, evaluated by matrices: the multiply-accumulates of a forward and backward pass (three times
+those of a forward pass), over the rate of one large product on this backend; the bytes that it writes and reads again,
+over the bandwidth of adding two large arrays; and the time that is measured, over the sum of both.
+"""
+
+import argparse
+import json
+import pathlib
+
+import layers
+import timing
+
+SIGMA, ORDER, PASSES = 2.0, 3, 3
+LARGE = 2048
+
+
+def main():
+    arguments = parse_arguments()
+    if arguments.backend:
+        print(json.dumps(measure_all(arguments.repeats)))
+        return
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for backend in arguments.backends:
+        result = timing.in_a_process(__file__, backend, "--repeats", arguments.repeats)
+        (arguments.out / f"bounds_{backend}.json").write_text(json.dumps(result, indent=1))
+        print(f"\n{result['versions']}; {result['products'] / 1e9:.0f} billion multiply-accumulates a second, ", end="")
+        print(f"{result['bytes'] / 1e9:.0f} GB a second\n")
+        print("| workload | products, ms | memory, ms | measured, ms | measured / both |\n" + "|---" * 5 + "|")
+        for row in result["rows"]:
+            times = [1000 * row[key] for key in ("products", "memory", "measured")]
+            over = row["measured"] / (row["products"] + row["memory"])
+            print(
+                f"| {row['workload']} | " + " | ".join(f"{time:.0f}" for time in times) + f" | {over:.1f} |", flush=True
+            )
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backends", nargs="+", choices=timing.BACKENDS, default=timing.installed_backends())
+    parser.add_argument("--repeats", type=int, default=5, help="runs of which the median is taken")
+    parser.add_argument("--out", type=pathlib.Path, default=timing.RESULTS, help="folder for the results")
+    parser.add_argument("--backend", help=argparse.SUPPRESS)  # measure, in this process
+    return parser.parse_args()
+
+
+def measure_all(repeats):
+    import numpy as np
+
+    from keras_njet import costs
+
+    products, bandwidth = rates(repeats)
+    rows = []
+    for workload, (kind, batch, size, channels, filters) in layers.WORKLOADS.items():
+        if kind != "convolution":
+            continue
+        work = costs.Workload((size, size), (size, size), channels, filters, 1, ORDER)
+        mixing = costs.by_matrices(work).mixing
+        layer = layers.make_layers(kind, filters, SIGMA, ORDER, implementation="matrix")["N-Jet"]
+        x = np.random.default_rng(0).normal(size=(batch, size, size, channels)).astype("float32")
+        layer.build(x.shape)
+        (measured,) = timing.interleaved([timing.training_pass(layer, x)], repeats, budget=10.0)
+        rows.append(
+            {
+                "workload": workload,
+                "mixing": mixing,
+                "products": PASSES * batch * sum(costs.multiplications(work)[mixing]) / products,
+                "memory": PASSES * batch * 2 * 4 * costs.numbers_written(work)[mixing] / bandwidth,
+                "measured": measured,
+            }
+        )
+    return {"versions": timing.versions(), "products": products, "bytes": bandwidth, "rows": rows}
+
+
+def rates(repeats):
+    """Multiply-accumulates a second of a large product, and bytes a second of a large sum."""
+    import keras
+    import numpy as np
+
+    class Product(keras.layers.Layer):
+        def call(self, x):
+            return keras.ops.matmul(x, x)
+
+    class Sum(keras.layers.Layer):
+        def call(self, x):
+            return x + 1.0
+
+    one, many = (np.ones((count, 1, LARGE, LARGE), "float32") for count in (1, 16))
+    layer_and_input = ((Product(), one), (Sum(), many))
+    for layer, x in layer_and_input:
+        layer.build(x.shape)
+    seconds = timing.interleaved([timing.forward_pass(*pair) for pair in layer_and_input], repeats, budget=10.0)
+    return LARGE**3 / seconds[0], 2 * many.nbytes / seconds[1]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Fits the constants of `keras_njet/costs.py` to measured times.
+
+    python benchmarks/fit_costs.py                    # every installed backend; about 6 minutes on 2 cores
+
+Measures a training step of each evaluation (each order of the matrix products, in tiles and not) over that of `Conv2D`
+with 5×5 filters, on workloads from 32 to 256 pixels and from 3 to 512 channels. Then it draws constants at random and
+keeps those that have the evaluations in the right order: the ones with the least regret, the time of the evaluation
+that they choose over that of the best one, and among equals those with the least squared error of the log times. The
+cost of dense convolutions is the geometric mean on each backend. Prints the constants.
+"""
+
+import argparse
+import json
+import math
+import pathlib
+import random
+
+import timing
+
+WORKLOADS = {  # name: (batch, size, channels, filters, mixings)
+    "32x32x96-192": (32, 32, 96, 192, ("between", "last", "together")),
+    "21x21x192-192": (32, 21, 192, 192, ("between", "last", "together")),
+    "32x32x48-192": (32, 32, 48, 192, ("between", "last", "together")),
+    "128x128x64-64": (2, 128, 64, 64, ("between", "last", "together")),
+    "224x224x3-64": (2, 224, 3, 64, ("last", "together")),
+    "256x256x16-16": (2, 256, 16, 16, ("between", "last", "together")),
+    "128x128x32-32": (2, 128, 32, 32, ("first", "between", "last", "together")),
+    "41x41x512-21": (1, 41, 512, 21, ("first", "between")),
+}
+ORDER = 3
+CONSTANTS = {"SMALL_AXIS": (10, 200), "FEW_CHANNELS": (5, 60), "WRITING": (5, 100)}
+
+
+def main():
+    arguments = parse_arguments()
+    if arguments.backend:
+        print(json.dumps(measure_all(arguments)))
+        return
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    measured = {}
+    for backend in arguments.backends:
+        path = arguments.out / f"evaluations_{backend}.json"
+        if not arguments.reuse:
+            path.write_text(json.dumps(timing.in_a_process(__file__, backend, "--repeats", arguments.repeats)))
+        measured[backend] = json.loads(path.read_text())
+    fit(measured, arguments.draws)
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backends", nargs="+", choices=timing.BACKENDS, default=timing.installed_backends())
+    parser.add_argument("--repeats", type=int, default=5, help="runs of which the median is taken")
+    parser.add_argument("--reuse", action="store_true", help="fit to the times that were measured last")
+    parser.add_argument("--draws", type=int, default=2000, help="sets of constants that are tried")
+    parser.add_argument("--out", type=pathlib.Path, default=timing.RESULTS, help="folder for the results")
+    parser.add_argument("--backend", help=argparse.SUPPRESS)  # measure, in this process
+    return parser.parse_args()
+
+
+def measure_all(arguments):
+    """Times of a training step over those of `Conv2D`: a list of [workload, kind, mixing, ratio]."""
+    import keras
+    import numpy as np
+
+    from keras_njet import NJetConv2D, costs
+
+    halo, block = costs.TILES[0]
+
+    def layer_with(kind, mixing, filters):
+        choice = costs.Evaluation(kind, reach=halo, mixing=mixing, block=block)
+        layer = NJetConv2D(filters, order=ORDER, use_bias=False)
+        layer._choose_evaluation = lambda *_: choice
+        return layer
+
+    rows = []
+    for name, (batch, size, channels, filters, mixings) in WORKLOADS.items():
+        x = np.random.default_rng(0).normal(size=(batch, size, size, channels)).astype("float32")
+        ways = [
+            (kind, mixing) for mixing in mixings for kind in ("matrices", "tiles") if kind == "matrices" or size > 100
+        ]
+        layers = [keras.layers.Conv2D(filters, 5, padding="same", use_bias=False)]
+        layers += [layer_with(*way, filters) for way in ways]
+        for layer in layers:
+            layer.build(x.shape)
+        times = timing.interleaved([timing.training_pass(layer, x) for layer in layers], arguments.repeats, budget=6.0)
+        rows += [[name, *way, seconds / times[0]] for way, seconds in zip(ways, times[1:], strict=True)]
+    return rows
+
+
+def fit(measured, draws):
+    from keras_njet import costs
+
+    generator, best = random.Random(0), None
+    for _ in range(draws):
+        for name, (least, most) in CONSTANTS.items():
+            setattr(costs, name, round(math.exp(generator.uniform(math.log(least), math.log(most)))))
+        regret, error, dense = judge(measured)
+        drawn = {name: getattr(costs, name) for name in CONSTANTS}
+        if best is None or (round(regret, 3), error) < best[0]:
+            best = (round(regret, 3), error), drawn, dense
+    (regret, error), constants, dense = best
+    print("\n" + ", ".join(f"{name} = {value}" for name, value in constants.items()))
+    print("DENSE = {" + ", ".join(f"{backend}: {value:.2f}" for backend, value in dense.items()) + "}")
+    print(f"regret {regret:.3f}, error of the log times {math.sqrt(error):.2f}")
+
+
+def judge(measured):
+    """Mean regret, mean squared error of the log times, and the cost of dense convolutions on each backend."""
+    regrets, errors, dense = [], [], {}
+    for backend, rows in measured.items():
+        logs = {(name, *way): math.log(estimate(name, *way)) - math.log(ratio) for name, *way, ratio in rows}
+        mean = sum(logs.values()) / len(logs)
+        errors += [(value - mean) ** 2 for value in logs.values()]
+        chosen_logs = []
+        for name in dict.fromkeys(row[0] for row in rows):
+            ways = [(way, ratio) for other, *way, ratio in rows if other == name]
+            chosen, ratio = min(ways, key=lambda pair: estimate(name, *pair[0]))
+            regrets.append(math.log(ratio / min(ratio for _, ratio in ways)))
+            chosen_logs.append(logs[name, *chosen])
+        dense[backend] = math.exp(sum(chosen_logs) / len(chosen_logs))
+    return sum(regrets) / len(regrets), sum(errors) / len(errors), dense
+
+
+def estimate(name, kind, mixing):
+    """What `costs` has for it, over a multiply-accumulate for each product of the dense convolution."""
+    from keras_njet import costs
+
+    _, size, channels, filters, _ = WORKLOADS[name]
+    workload = costs.Workload((size, size), (size, size), channels, filters, 1, ORDER)
+    if kind == "tiles":
+        cost = costs.by_tiles(workload, *costs.TILES[0], mixing).cost
+    else:
+        cost = costs.by_matrices(workload, mixing).cost
+    return cost / (25 * size**2 * channels * filters)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Shows how the time of a training step grows: with σ, with the feature map, with the channels, with the order.
+
+    python benchmarks/growth.py                       # every installed backend; JSON and a plot in results/
+
+One thing is varied at a time, starting from 64×64 pixels, 64 channels and filters, σ = 2, order 3, batch 2. For each,
+the time (forward and backward) of the N-Jet layer with learned σ, and of `Conv2D` with filters of the same support
+while that takes less than a second. Both run in one process, in turn; a figure is the median of several runs.
+"""
+
+import argparse
+import json
+import pathlib
+
+import plots
+import timing
+
+USUAL = {"sigma": 2.0, "size": 64, "channels": 64, "order": 3}
+VARIED = {
+    "sigma": (0.5, 1.0, 2.0, 4.0, 8.0),
+    "size": (32, 64, 128, 256, 512),
+    "channels": (16, 32, 64, 128, 256),
+    "order": (1, 2, 3, 4, 5, 6),
+}
+BATCH = 2
+SLOW = 1.0  # seconds
+
+
+def main():
+    arguments = parse_arguments()
+    if arguments.backend:
+        print(json.dumps(measure_all(arguments)))
+        return
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for backend in arguments.backends:
+        options = ["--repeats", arguments.repeats, "--budget", arguments.budget, "--varied", *arguments.varied]
+        options += ["--most", arguments.most]
+        rows = timing.in_a_process(__file__, backend, *options)
+        (arguments.out / f"growth_{backend}.json").write_text(json.dumps(rows, indent=1))
+        print(f"\n{rows[0]['versions']}\n\n| varied | value | N-Jet, s | Conv2D, s |\n|---|---|---|---|")
+        for row in rows:
+            convolution = "–" if row["Conv2D"] is None else f"{row['Conv2D']:.3f}"
+            print(f"| {row['varied']} | {row['value']:g} | {row['N-Jet']:.3f} | {convolution} |", flush=True)
+    plots.growth(arguments.out)
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backends", nargs="+", choices=timing.BACKENDS, default=timing.installed_backends())
+    parser.add_argument("--varied", nargs="+", choices=VARIED, default=list(VARIED))
+    parser.add_argument("--repeats", type=int, default=5, help="runs of which the median is taken")
+    parser.add_argument("--budget", type=float, default=3.0, help="seconds after which a pair is repeated no more")
+    parser.add_argument("--most", type=float, default=float("inf"), help="leave out larger values")
+    parser.add_argument("--out", type=pathlib.Path, default=timing.RESULTS, help="folder for the results")
+    parser.add_argument("--backend", help=argparse.SUPPRESS)  # measure, in this process
+    return parser.parse_args()
+
+
+def measure_all(arguments):
+    rows = []
+    for varied in arguments.varied:
+        seconds = {}
+        for value in [value for value in VARIED[varied] if value <= arguments.most]:
+            with_conv2d = seconds.get("Conv2D", 0.0) is not None and seconds.get("Conv2D", 0.0) < SLOW / 4
+            seconds = measure({**USUAL, varied: value}, with_conv2d, arguments)
+            rows.append({"versions": timing.versions(), "varied": varied, "value": value, **seconds})
+    return rows
+
+
+def measure(setting, with_conv2d, arguments):
+    import keras
+    import numpy as np
+
+    from keras_njet import NJetConv2D
+
+    size, channels = setting["size"], setting["channels"]
+    x = np.random.default_rng(0).normal(size=(BATCH, size, size, channels)).astype("float32")
+    njet = NJetConv2D(channels, order=setting["order"], sigma=setting["sigma"], use_bias=False)
+    layers = [njet]
+    if with_conv2d:
+        layers.append(keras.layers.Conv2D(channels, njet.kernel_size, padding="same", use_bias=False))
+    for layer in layers:
+        layer.build(x.shape)
+    passes = [timing.training_pass(layer, x) for layer in layers]
+    seconds = timing.interleaved(passes, arguments.repeats, arguments.budget)
+    return dict(zip(("N-Jet", "Conv2D"), [*seconds, None], strict=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Draws what `layers.py` and `growth.py` have measured; needs matplotlib (`pip install keras-njet[plots]`)."""
+
+import json
+import pathlib
+
+COLOURS = {"tensorflow": "tab:orange", "jax": "tab:blue", "torch": "tab:red"}
+LABELS = {"sigma": "σ, pixels", "size": "feature map, pixels a side", "channels": "channels", "order": "order"}
+
+
+def time_over_sigma(folder: pathlib.Path):
+    """Time of a training step over σ, a panel a workload: the N-Jet stays flat, Keras' layer grows."""
+    results = read(folder, "layers")
+    workloads = list(dict.fromkeys(row["workload"] for rows in results.values() for row in rows))
+    figure, panels = make_panels(len(workloads))
+    for panel, workload in zip(panels, workloads, strict=False):
+        for backend, rows in results.items():
+            rows = [row for row in rows if row["workload"] == workload]
+            for name, style in (("N-Jet", "-"), ("Keras", "--")):
+                measured = [row for row in rows if name in row["seconds"]]
+                sigmas = [row["sigma"] for row in measured]
+                seconds = [row["seconds"][name] for row in measured]
+                panel.plot(sigmas, seconds, style, marker=".", color=COLOURS[backend], label=f"{name}, {backend}")
+        panel.set(title=workload, xscale="log", yscale="log", xlabel=LABELS["sigma"], ylabel="seconds a step")
+        name_ticks(panel, sorted({row["sigma"] for rows in results.values() for row in rows}))
+    panels[0].legend(fontsize=7)
+    figure.savefig(folder / "time_over_sigma.png", dpi=110)
+
+
+def growth(folder: pathlib.Path):
+    """Time of a training step over σ, feature map, channels and order."""
+    results = read(folder, "growth")
+    varied = list(dict.fromkeys(row["varied"] for rows in results.values() for row in rows))
+    figure, panels = make_panels(len(varied), columns=2)
+    for panel, name in zip(panels, varied, strict=False):
+        for backend, rows in results.items():
+            for layer, style in (("N-Jet", "-"), ("Conv2D", "--")):
+                measured = [row for row in rows if row["varied"] == name and row[layer] is not None]
+                values, seconds = [row["value"] for row in measured], [row[layer] for row in measured]
+                panel.plot(values, seconds, style, marker=".", color=COLOURS[backend], label=f"{layer}, {backend}")
+        panel.set(yscale="log", xlabel=LABELS[name], ylabel="seconds a step")
+        if name != "order":
+            panel.set(xscale="log")
+        name_ticks(panel, sorted({row["value"] for rows in results.values() for row in rows if row["varied"] == name}))
+    panels[0].legend(fontsize=7)
+    figure.savefig(folder / "growth.png", dpi=110)
+
+
+def read(folder, name):
+    """The results of each backend for which there are any."""
+    paths = {backend: folder / f"{name}_{backend}.json" for backend in COLOURS}
+    return {backend: json.loads(path.read_text()) for backend, path in paths.items() if path.exists()}
+
+
+def make_panels(count, columns=3):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.2 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    for panel in panels[count:]:
+        panel.set_visible(False)
+    for panel in panels[:count]:
+        panel.grid(alpha=0.3)
+    return figure, panels
+
+
+def name_ticks(panel, values):
+    panel.set_xticks(values, [f"{value:g}" for value in values])
+    panel.minorticks_off()

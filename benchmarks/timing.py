@@ -1,0 +1,120 @@
+"""What all benchmarks share: the backends, passes of a layer as `fit` and `predict` run them, and times in turn."""
+
+import importlib
+import importlib.util
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+BACKENDS = ("tensorflow", "jax", "torch")
+RESULTS = pathlib.Path(__file__).resolve().parent / "results"
+
+
+def installed_backends():
+    return [name for name in BACKENDS if importlib.util.find_spec(name)]
+
+
+def versions() -> str:
+    import keras
+
+    backend = keras.backend.backend()
+    return f"keras {keras.__version__}, {backend} {importlib.import_module(backend).__version__}"
+
+
+def in_a_process(script, backend, *arguments, limit=None):
+    """Runs a script on a backend; returns what the last line of its output says, parsed, or None beyond the limit."""
+    command = [sys.executable, str(script), "--backend", backend, *map(str, arguments)]
+    environment = dict(os.environ, KERAS_BACKEND=backend, TF_CPP_MIN_LOG_LEVEL="2")
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            output, _ = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return None
+    if process.returncode != 0:
+        sys.exit(f"{' '.join(command)} ended with {process.returncode}")
+    return json.loads(output.strip().splitlines()[-1])
+
+
+def interleaved(functions, repeats: int, budget: float):
+    """Median seconds of each function. They run in turn, after one warm-up, until the budget of seconds is spent."""
+    times = [[] for _ in functions]
+    for function in functions:
+        function()
+    start = time.perf_counter()
+    while len(times[0]) < repeats and (len(times[0]) < 2 or time.perf_counter() - start < budget):
+        for function, measured in zip(functions, times, strict=True):
+            before = time.perf_counter()
+            function()
+            measured.append(time.perf_counter() - before)
+    return [statistics.median(measured) for measured in times]
+
+
+def forward_pass(layer, x):
+    """A function that runs the layer once, compiled as `predict` would, and waits for the result."""
+    import keras
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        variables = [variable.value for variable in layer.trainable_variables]
+        call = jax.jit(lambda variables, x: layer.stateless_call(variables, [], x)[0])
+        x = jax.numpy.asarray(x)
+        return lambda: call(variables, x).block_until_ready()
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        call, x = tf.function(layer), tf.constant(x)
+        return lambda: call(x).numpy()[0, 0, 0, 0]
+    import torch
+
+    x = torch.tensor(x)
+
+    def run():
+        with torch.no_grad():
+            layer(x)
+
+    return run
+
+
+def training_pass(layer, x):
+    """Likewise with the gradients with respect to the weights and the input."""
+    import keras
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        def loss(variables, x):
+            return (layer.stateless_call(variables, [], x)[0] ** 2).sum()
+
+        variables = [variable.value for variable in layer.trainable_variables]
+        gradient, x = jax.jit(jax.grad(loss, argnums=(0, 1))), jax.numpy.asarray(x)
+        return lambda: jax.block_until_ready(gradient(variables, x))
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        x = tf.constant(x)
+
+        @tf.function
+        def gradient(x):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                loss = tf.reduce_sum(tf.square(layer(x)))
+            return tape.gradient(loss, [variable.value for variable in layer.trainable_variables] + [x])
+
+        return lambda: [part.numpy().flat[0] for part in gradient(x)]
+    import torch
+
+    x = torch.tensor(x, requires_grad=True)
+
+    def run():
+        x.grad = None
+        for variable in layer.trainable_variables:
+            variable.value.grad = None
+        layer(x).square().sum().backward()
+
+    return run

@@ -1,0 +1,84 @@
+"""Guards the benchmarks: they run on every backend, and what they print is what they measured."""
+
+import importlib
+import json
+import pathlib
+import subprocess
+import sys
+
+import keras
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+BACKEND = keras.backend.backend()
+
+
+def run(script, *arguments):
+    command = [sys.executable, str(ROOT / "benchmarks" / script), "--backends", BACKEND, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """Imports a script of `benchmarks/` as a module."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module
+
+
+def test_the_table_of_layers(tmp_path):
+    output = run("layers.py", "--workloads", "41x41x512-21", "--sigmas", 0.5, 2, "--repeats", 1, "--out", tmp_path)
+    rows = json.loads((tmp_path / f"layers_{BACKEND}.json").read_text())
+    assert [row["sigma"] for row in rows] == [0.5, 2.0]
+    for row in rows:
+        assert row["ratio"] == pytest.approx(row["seconds"]["N-Jet"] / row["seconds"]["Keras"])
+    assert f"| 41x41x512-21 | {rows[0]['ratio']:.2f} | {rows[1]['ratio']:.2f} |" in output
+    assert (tmp_path / "time_over_sigma.png").stat().st_size > 5000
+
+
+def test_a_cell_that_takes_too_long_gets_a_bound(tmp_path):
+    options = ("--workloads", "41x41x512-21", "--sigmas", 1, "--repeats", 1, "--limit", 0.5, "--out", tmp_path)
+    output = run("layers.py", *options)
+    (row,) = json.loads((tmp_path / f"layers_{BACKEND}.json").read_text())
+    assert "Keras" not in row["seconds"]
+    assert row["ratio"] == pytest.approx(row["seconds"]["N-Jet"] / 0.5)
+    assert f"| 41x41x512-21 | <{row['ratio']:.2f} |" in output
+
+
+def test_the_networks(tmp_path):
+    output = run("nin.py", "--batch-size", 2, "--width", 0.05, "--repeats", 1, "--out", tmp_path)
+    seconds = json.loads((tmp_path / f"nin_{BACKEND}.json").read_text())["seconds"]
+    ratio = seconds["N-Jet-NIN, order 3"] / seconds["NIN"]
+    assert f"| N-Jet-NIN, order 3 | NIN | {ratio:.2f} |" in output
+    assert output.count("| N-Jet-NIN, order") == 4
+
+
+def test_the_first_step(tmp_path):
+    output = run("first_step.py", "--workload", "41x41x512-21", "--out", tmp_path)
+    row = json.loads((tmp_path / f"first_step_{BACKEND}.json").read_text())
+    assert f"{row['N-Jet']['megabytes']:.2f} | {row['Keras']['megabytes']:.2f}" in output
+    assert row["N-Jet"]["megabytes"] > 0
+
+
+def test_growth(tmp_path):
+    output = run("growth.py", "--varied", "channels", "--most", 16, "--repeats", 1, "--out", tmp_path)
+    (row,) = json.loads((tmp_path / f"growth_{BACKEND}.json").read_text())
+    assert f"| channels | 16 | {row['N-Jet']:.3f} | {row['Conv2D']:.3f} |" in output
+    assert (tmp_path / "growth.png").stat().st_size > 5000
+
+
+def test_constants_that_foretell_the_times_have_no_regret(benchmark):
+    fit_costs = benchmark("fit_costs")
+    ways = [
+        (name, kind, mixing)
+        for name, of_one in fit_costs.WORKLOADS.items()
+        for mixing in of_one[-1]
+        for kind in ("matrices", "tiles")
+    ]
+    regret, error, dense = fit_costs.judge({"torch": [[*way, fit_costs.estimate(*way) / 3.0] for way in ways]})
+    assert regret == 0.0
+    assert error == pytest.approx(0.0, abs=1e-12)
+    assert dense == pytest.approx({"torch": 3.0})
+    wrong = [[*way, 1.0 / fit_costs.estimate(*way)] for way in ways]
+    assert fit_costs.judge({"torch": wrong})[0] > 0.1
