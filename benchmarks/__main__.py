@@ -1,6 +1,6 @@
 """Runs all benchmarks on every installed backend, on an otherwise idle machine: `python benchmarks`.
 
-Arguments (`--backends`, `--out`) are passed on to each: `layers.py`, `nin.py`, `first_step.py`, `growth.py`, `bounds.py`.
+Arguments (`--backends`, `--out`) are passed on to each of the scripts below.
 """
 
 import pathlib

@@ -6,7 +6,8 @@ Measures a training step of each evaluation (each order of the matrix products, 
 with 5×5 filters, on workloads from 32 to 256 pixels and from 3 to 512 channels. Then it draws constants at random and
 keeps those that have the evaluations in the right order: the ones with the least regret, the time of the evaluation
 that they choose over that of the best one, and among equals those with the least squared error of the log times. The
-cost of dense convolutions is the geometric mean on each backend. Prints the constants.
+cost of dense convolutions is the geometric mean on each backend; the spread around it counts as an error, too. Prints
+the constants.
 """
 
 import argparse
@@ -28,7 +29,7 @@ WORKLOADS = {  # name: (batch, size, channels, filters, mixings)
     "41x41x512-21": (1, 41, 512, 21, ("first", "between")),
 }
 ORDER = 3
-CONSTANTS = {"SMALL_AXIS": (10, 200), "FEW_CHANNELS": (5, 60), "WRITING": (5, 100)}
+CONSTANTS = {"SMALL_AXIS": (10, 200), "FEW_CHANNELS": (5, 60), "WRITING": (5, 100), "NARROW": (0.1, 20)}
 
 
 def main():
@@ -51,7 +52,7 @@ def parse_arguments():
     parser.add_argument("--backends", nargs="+", choices=timing.BACKENDS, default=timing.installed_backends())
     parser.add_argument("--repeats", type=int, default=5, help="runs of which the median is taken")
     parser.add_argument("--reuse", action="store_true", help="fit to the times that were measured last")
-    parser.add_argument("--draws", type=int, default=2000, help="sets of constants that are tried")
+    parser.add_argument("--draws", type=int, default=5000, help="sets of constants that are tried")
     parser.add_argument("--out", type=pathlib.Path, default=timing.RESULTS, help="folder for the results")
     parser.add_argument("--backend", help=argparse.SUPPRESS)  # measure, in this process
     return parser.parse_args()
@@ -93,13 +94,13 @@ def fit(measured, draws):
     generator, best = random.Random(0), None
     for _ in range(draws):
         for name, (least, most) in CONSTANTS.items():
-            setattr(costs, name, round(math.exp(generator.uniform(math.log(least), math.log(most)))))
+            setattr(costs, name, float(f"{math.exp(generator.uniform(math.log(least), math.log(most))):.2g}"))
         regret, error, dense = judge(measured)
         drawn = {name: getattr(costs, name) for name in CONSTANTS}
         if best is None or (round(regret, 3), error) < best[0]:
             best = (round(regret, 3), error), drawn, dense
     (regret, error), constants, dense = best
-    print("\n" + ", ".join(f"{name} = {value}" for name, value in constants.items()))
+    print("\n" + ", ".join(f"{name} = {value:g}" for name, value in constants.items()))
     print("DENSE = {" + ", ".join(f"{backend}: {value:.2f}" for backend, value in dense.items()) + "}")
     print(f"regret {regret:.3f}, error of the log times {math.sqrt(error):.2f}")
 
@@ -117,7 +118,9 @@ def judge(measured):
             chosen, ratio = min(ways, key=lambda pair: estimate(name, *pair[0]))
             regrets.append(math.log(ratio / min(ratio for _, ratio in ways)))
             chosen_logs.append(logs[name, *chosen])
-        dense[backend] = math.exp(sum(chosen_logs) / len(chosen_logs))
+        of_dense = sum(chosen_logs) / len(chosen_logs)
+        errors += [(value - of_dense) ** 2 for value in chosen_logs]
+        dense[backend] = math.exp(of_dense)
     return sum(regrets) / len(regrets), sum(errors) / len(errors), dense
 
 
@@ -131,7 +134,7 @@ def estimate(name, kind, mixing):
         cost = costs.by_tiles(workload, *costs.TILES[0], mixing).cost
     else:
         cost = costs.by_matrices(workload, mixing).cost
-    return cost / (25 * size**2 * channels * filters)
+    return cost / costs.dense_multiplications(workload, radius=2)
 
 
 if __name__ == "__main__":

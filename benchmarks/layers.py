@@ -39,7 +39,9 @@ def main():
     arguments.out.mkdir(parents=True, exist_ok=True)
     for backend in arguments.backends:
         rows = [row for workload in arguments.workloads for row in measure_row(backend, workload, arguments)]
-        (arguments.out / f"layers_{backend}.json").write_text(json.dumps(rows, indent=1))
+        path = arguments.out / f"layers_{backend}.json"
+        rows = updated(json.loads(path.read_text()) if path.exists() else [], rows)
+        path.write_text(json.dumps(rows, indent=1))
         print_table(rows)
     plots.time_over_sigma(arguments.out)
 
@@ -76,6 +78,12 @@ def measure_row(backend, workload, arguments):
         seconds = ", ".join(f"{name} {value:.3f} s" for name, value in row["seconds"].items())
         print(f"{backend}, {workload}, σ = {sigma:g}: {formatted(row)} ({seconds})", flush=True)
         yield row
+
+
+def updated(rows, new):
+    """All rows, in the order of the table: the new ones take the place of those of the same cell."""
+    cells = {(row["workload"], row["sigma"]): row for row in [*rows, *new]}
+    return [cells[cell] for cell in sorted(cells, key=lambda cell: (list(WORKLOADS).index(cell[0]), cell[1]))]
 
 
 def measure(workload, sigma, arguments):

@@ -2,6 +2,7 @@
 
 from keras_njet import applications as applications
 from keras_njet.callbacks import ResolutionCallback as ResolutionCallback
+from keras_njet.fitting import fit_filters as fit_filters
 from keras_njet.following import update_sizes as update_sizes
 from keras_njet.initializers import NJetVarianceScaling as NJetVarianceScaling
 from keras_njet.layers import ASPP as ASPP
@@ -26,5 +27,6 @@ __all__ = [
     "SegmentationCrossentropy",
     "SegmentationIoU",
     "applications",
+    "fit_filters",
     "update_sizes",
 ]

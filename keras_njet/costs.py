@@ -14,11 +14,13 @@ from keras_njet.sizes import MAX_RADIUS
 
 # Times in units of a multiply-accumulate of mixing channels, fitted by benchmarks/fit_costs.py. One along an axis of n
 # pixels takes 1 + SMALL_AXIS / n + FEW_CHANNELS / c, as products of small or narrow matrices are slow; writing a number
-# takes WRITING; a multiply-accumulate of a dense convolution takes DENSE, with its gradients: backends differ in that.
-SMALL_AXIS = 97
-FEW_CHANNELS = 14
-WRITING = 35
-DENSE = {"tensorflow": 1.19, "jax": 1.93, "torch": 1.26}
+# takes WRITING; a multiply-accumulate of a dense convolution, with its gradients, takes DENSE·(1 + NARROW / c), which
+# differs between backends.
+SMALL_AXIS = 23
+FEW_CHANNELS = 35
+WRITING = 75
+NARROW = 5.1
+DENSE = {"tensorflow": 1.12, "jax": 1.81, "torch": 1.18}
 # The same of a depthwise convolution, by benchmarks/layers.py.
 DEPTHWISE = {"tensorflow": 9.0, "jax": 350.0, "torch": 9.0}
 WORTH_COMPILING = 1e8  # what an evaluation must save for each image: a model is compiled anew when σ outgrows it
@@ -108,11 +110,17 @@ def by_tiles(workload: Workload, halo: int, block: int, mixing: str | None = Non
 
 def densely(workload: Workload, radius: int) -> Evaluation:
     """The dense evaluation, of filters up to a radius."""
-    height, width = _known(workload.out_size)
-    multiplied = (2 * radius + 1) ** 2 * height * width * workload.channels // workload.groups * workload.filters
     is_depthwise = workload.groups == workload.channels > 1
     one = (DEPTHWISE if is_depthwise else DENSE).get(keras.config.backend(), 2.0)
-    return Evaluation("dense", radius, one * multiplied)
+    return Evaluation("dense", radius, one * dense_multiplications(workload, radius))
+
+
+def dense_multiplications(workload: Workload, radius: int) -> float:
+    """Counts the multiply-accumulates of a dense convolution; those of few channels count more."""
+    height, width = _known(workload.out_size)
+    channels = workload.channels // workload.groups
+    few = 1 + NARROW / channels if workload.groups == 1 else 1.0
+    return few * (2 * radius + 1) ** 2 * height * width * channels * workload.filters
 
 
 def matrix_costs(workload: Workload) -> dict[str, float]:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_njet import _arguments
-from keras_njet.scale_space import derivative_orders
+from keras_njet.scale_space import derivative_orders, sampled_derivatives
 from keras_njet.sizes import filter_radius
 
 
@@ -78,7 +78,7 @@ def transmitted_variance(sigma: float, extent: float, order: int, rectified: boo
     sigma = min(sigma, 4.0)
     radius = filter_radius(sigma, extent)
     size = 2 ** math.ceil(math.log2(16 * radius))
-    power = np.abs(np.fft.fft(_derivatives(sigma, radius, order), size)) ** 2
+    power = np.abs(np.fft.fft(sampled_derivatives(sigma, radius, order), size)) ** 2
     transfer = sum(np.outer(power[j], power[i]) for i, j in derivative_orders(order))
     spectrum, share = np.ones((size, size)), 0.0
     for _ in range(depth):
@@ -90,12 +90,3 @@ def transmitted_variance(sigma: float, extent: float, order: int, rectified: boo
             angle = np.arccos(correlation)
             spectrum = np.fft.fft2((np.sin(angle) + correlation * (np.pi - angle)) / np.pi).real.clip(0.0)
     return float(share)
-
-
-def _derivatives(sigma, radius, order):
-    """`keras_njet.scale_space.gaussian_derivatives` on the pixel grid, in NumPy."""
-    x = np.arange(-radius, radius + 1)
-    gaussian = np.exp(-((x / sigma) ** 2) / 2)
-    z = x / (sigma * math.sqrt(2))
-    hermite = [np.polynomial.hermite.hermval(z, [0] * m + [1]) for m in range(order + 1)]
-    return np.stack([(-1 / math.sqrt(2)) ** m * hermite[m] * gaussian / gaussian.sum() for m in range(order + 1)])

@@ -9,6 +9,7 @@ Transactions on Image Processing, 2021.
 
 import math
 
+import numpy as np
 from keras import ops
 
 from keras_njet.sizes import MAX_RADIUS
@@ -97,6 +98,24 @@ def gaussian_derivatives(x, sigma, order: int, radius):
     gaussian = ops.cast(inside, x.dtype) * ops.exp(-ops.square(z)) / discrete_gaussian_sum(sigma, radius)
     polynomials = hermite_polynomials(z, order)
     return ops.stack([(-1.0 / math.sqrt(2.0)) ** m * polynomial * gaussian for m, polynomial in enumerate(polynomials)])
+
+
+def sampled_derivatives(sigma: float, radius: int, order: int) -> np.ndarray:
+    """The same on the pixel grid, in NumPy: for what is computed outside of a model.
+
+    Args:
+        sigma: Number σ > 0, in pixels.
+        radius: Integer, half-width of the support in pixels.
+        order: Integer N ≥ 0, the highest order.
+
+    Returns:
+        An array of shape `(order + 1, 2·radius + 1)`.
+    """
+    x = np.arange(-radius, radius + 1)
+    gaussian = np.exp(-((x / sigma) ** 2) / 2)
+    z = x / (sigma * math.sqrt(2))
+    hermite = [np.polynomial.hermite.hermval(z, [0] * m + [1]) for m in range(order + 1)]
+    return np.stack([(-1 / math.sqrt(2)) ** m * hermite[m] * gaussian / gaussian.sum() for m in range(order + 1)])
 
 
 def njet_basis(derivatives):

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import importlib.util
+import json
 import os
 import pathlib
 import struct
@@ -144,3 +145,18 @@ def test_svhn_in_its_mat_files(datasets, tmp_path):
     assert y.tolist() == [1, 0, 5, 9]
     with pytest.raises(ValueError, match="Received: data_dir=None"):
         datasets.load_pixels("svhn")
+
+
+def test_filters_are_fitted_better_by_higher_orders(tmp_path):
+    options = ("--orders", 1, 3, "--patches", 10, "--backend", keras.backend.backend(), "--out", tmp_path)
+    output = run("examples/fit_filters.py", *options)
+    rows = json.loads((tmp_path / "results.json").read_text())
+    assert [(row["filters"], row["order"]) for row in rows] == [
+        ("patches", 1), ("patches", 3), ("first layer of NIN", 1), ("first layer of NIN", 3),
+    ]  # fmt: skip
+    for row in rows:
+        assert row["error_each"] <= row["error"]
+        assert f"| {row['sigma']:.2f} | {row['error']:.3f} |" in output
+    assert rows[1]["error"] < rows[0]["error"]
+    assert rows[3]["error"] < rows[2]["error"]
+    assert (tmp_path / "first_layer_of_NIN.png").stat().st_size > 5000

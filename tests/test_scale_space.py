@@ -112,3 +112,8 @@ def test_no_gradient_passes_through_the_support():
 
     (gradient,) = gradients(count, np.float32(1.7))
     assert abs(gradient) < 1e-5, keras.backend.backend()
+
+
+def test_the_numpy_derivatives_are_those_of_the_layer():
+    ours = derivatives_at(np.arange(-5, 6), 2.3, 5, 5)
+    np.testing.assert_allclose(scale_space.sampled_derivatives(2.3, 5, 5), ours, atol=1e-5)
