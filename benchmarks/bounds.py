@@ -7,9 +7,7 @@ those of a forward pass), over the rate of one large product on this backend; th
 over the bandwidth of adding two large arrays; and the time that is measured, over the sum of both.
 """
 
-import argparse
 import json
-import pathlib
 
 import layers
 import timing
@@ -23,10 +21,9 @@ def main():
     if arguments.backend:
         print(json.dumps(measure_all(arguments.repeats)))
         return
-    arguments.out.mkdir(parents=True, exist_ok=True)
     for backend in arguments.backends:
         result = timing.in_a_process(__file__, backend, "--repeats", arguments.repeats)
-        (arguments.out / f"bounds_{backend}.json").write_text(json.dumps(result, indent=1))
+        timing.save(arguments.out, "bounds", backend, result)
         print(f"\n{result['versions']}; {result['products'] / 1e9:.0f} billion multiply-accumulates a second, ", end="")
         print(f"{result['bytes'] / 1e9:.0f} GB a second\n")
         print("| workload | products, ms | memory, ms | measured, ms | measured / both |\n" + "|---" * 5 + "|")
@@ -39,11 +36,8 @@ def main():
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backends", nargs="+", choices=timing.BACKENDS, default=timing.installed_backends())
+    parser = timing.argument_parser(__doc__)
     parser.add_argument("--repeats", type=int, default=5, help="runs of which the median is taken")
-    parser.add_argument("--out", type=pathlib.Path, default=timing.RESULTS, help="folder for the results")
-    parser.add_argument("--backend", help=argparse.SUPPRESS)  # measure, in this process
     return parser.parse_args()
 
 

@@ -9,7 +9,6 @@ input included; the backend has run another layer before, so that its own set-up
 
 import argparse
 import json
-import pathlib
 import resource
 import sys
 import time
@@ -23,7 +22,6 @@ def main():
     if arguments.backend:
         print(json.dumps(measure(arguments.workload, arguments.layer)))
         return
-    arguments.out.mkdir(parents=True, exist_ok=True)
     print("| backend | compiling, s | Keras | ratio | memory, MB | Keras | ratio |\n" + "|---" * 7 + "|")
     for backend in arguments.backends:
         ours, keras = (
@@ -31,7 +29,7 @@ def main():
             for layer in ("N-Jet", "Keras")
         )
         row = {"versions": ours.pop("versions"), "workload": arguments.workload, "N-Jet": ours, "Keras": keras}
-        (arguments.out / f"first_step_{backend}.json").write_text(json.dumps(row, indent=1))
+        timing.save(arguments.out, "first_step", backend, row)
         cells = [backend]
         for key in ("compiling_seconds", "megabytes"):
             cells += [f"{ours[key]:.2f}", f"{keras[key]:.2f}", f"{ours[key] / keras[key]:.2f}"]
@@ -39,11 +37,8 @@ def main():
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backends", nargs="+", choices=timing.BACKENDS, default=timing.installed_backends())
+    parser = timing.argument_parser(__doc__)
     parser.add_argument("--workload", choices=layers.WORKLOADS, default="32x32x96-192")
-    parser.add_argument("--out", type=pathlib.Path, default=timing.RESULTS, help="folder for the results")
-    parser.add_argument("--backend", help=argparse.SUPPRESS)  # measure one layer, in this process
     parser.add_argument("--layer", choices=("N-Jet", "Keras"), help=argparse.SUPPRESS)
     return parser.parse_args()
 

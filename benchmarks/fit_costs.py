@@ -10,10 +10,8 @@ cost of dense convolutions is the geometric mean on each backend; the spread aro
 the constants.
 """
 
-import argparse
 import json
 import math
-import pathlib
 import random
 
 import timing
@@ -37,24 +35,20 @@ def main():
     if arguments.backend:
         print(json.dumps(measure_all(arguments)))
         return
-    arguments.out.mkdir(parents=True, exist_ok=True)
     measured = {}
     for backend in arguments.backends:
-        path = arguments.out / f"evaluations_{backend}.json"
         if not arguments.reuse:
-            path.write_text(json.dumps(timing.in_a_process(__file__, backend, "--repeats", arguments.repeats)))
-        measured[backend] = json.loads(path.read_text())
+            rows = timing.in_a_process(__file__, backend, "--repeats", arguments.repeats)
+            timing.save(arguments.out, "evaluations", backend, rows)
+        measured[backend] = json.loads((arguments.out / f"evaluations_{backend}.json").read_text())
     fit(measured, arguments.draws)
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backends", nargs="+", choices=timing.BACKENDS, default=timing.installed_backends())
+    parser = timing.argument_parser(__doc__)
     parser.add_argument("--repeats", type=int, default=5, help="runs of which the median is taken")
     parser.add_argument("--reuse", action="store_true", help="fit to the times that were measured last")
     parser.add_argument("--draws", type=int, default=5000, help="sets of constants that are tried")
-    parser.add_argument("--out", type=pathlib.Path, default=timing.RESULTS, help="folder for the results")
-    parser.add_argument("--backend", help=argparse.SUPPRESS)  # measure, in this process
     return parser.parse_args()
 
 

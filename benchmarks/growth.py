@@ -3,13 +3,12 @@
     python benchmarks/growth.py                       # every installed backend; JSON and a plot in results/
 
 One thing is varied at a time, starting from 64×64 pixels, 64 channels and filters, σ = 2, order 3, batch 2. For each,
-the time (forward and backward) of the N-Jet layer with learned σ, and of `Conv2D` with filters of the same support
-while that takes less than a second. Both run in one process, in turn; a figure is the median of several runs.
+the time (forward and backward) of the N-Jet layer with learned σ, and of `Conv2D` with filters of the same support, up
+to the first that takes more than a quarter of a second. Both run in one process, in turn; a figure is the median of
+several runs.
 """
 
-import argparse
 import json
-import pathlib
 
 import plots
 import timing
@@ -22,7 +21,7 @@ VARIED = {
     "order": (1, 2, 3, 4, 5, 6),
 }
 BATCH = 2
-SLOW = 1.0  # seconds
+SLOW = 0.25  # seconds; after a slower convolution no larger one is measured
 
 
 def main():
@@ -30,12 +29,11 @@ def main():
     if arguments.backend:
         print(json.dumps(measure_all(arguments)))
         return
-    arguments.out.mkdir(parents=True, exist_ok=True)
     for backend in arguments.backends:
         options = ["--repeats", arguments.repeats, "--budget", arguments.budget, "--varied", *arguments.varied]
         options += ["--most", arguments.most]
         rows = timing.in_a_process(__file__, backend, *options)
-        (arguments.out / f"growth_{backend}.json").write_text(json.dumps(rows, indent=1))
+        timing.save(arguments.out, "growth", backend, rows)
         print(f"\n{rows[0]['versions']}\n\n| varied | value | N-Jet, s | Conv2D, s |\n|---|---|---|---|")
         for row in rows:
             convolution = "–" if row["Conv2D"] is None else f"{row['Conv2D']:.3f}"
@@ -44,24 +42,21 @@ def main():
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backends", nargs="+", choices=timing.BACKENDS, default=timing.installed_backends())
+    parser = timing.argument_parser(__doc__)
     parser.add_argument("--varied", nargs="+", choices=VARIED, default=list(VARIED))
     parser.add_argument("--repeats", type=int, default=5, help="runs of which the median is taken")
     parser.add_argument("--budget", type=float, default=3.0, help="seconds after which a pair is repeated no more")
     parser.add_argument("--most", type=float, default=float("inf"), help="leave out larger values")
-    parser.add_argument("--out", type=pathlib.Path, default=timing.RESULTS, help="folder for the results")
-    parser.add_argument("--backend", help=argparse.SUPPRESS)  # measure, in this process
     return parser.parse_args()
 
 
 def measure_all(arguments):
     rows = []
     for varied in arguments.varied:
-        seconds = {}
+        with_conv2d = True
         for value in [value for value in VARIED[varied] if value <= arguments.most]:
-            with_conv2d = seconds.get("Conv2D", 0.0) is not None and seconds.get("Conv2D", 0.0) < SLOW / 4
             seconds = measure({**USUAL, varied: value}, with_conv2d, arguments)
+            with_conv2d = with_conv2d and seconds["Conv2D"] < SLOW
             rows.append({"versions": timing.versions(), "varied": varied, "value": value, **seconds})
     return rows
 

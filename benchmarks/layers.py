@@ -14,7 +14,6 @@ many weights is timed, too (torch; Khalfaoui-Hassani et al., "Dilated convolutio
 import argparse
 import importlib.util
 import json
-import pathlib
 
 import plots
 import timing
@@ -36,19 +35,17 @@ def main():
         (workload,), (sigma,) = arguments.workloads, arguments.sigmas
         print(json.dumps(measure(workload, sigma, arguments)))
         return
-    arguments.out.mkdir(parents=True, exist_ok=True)
     for backend in arguments.backends:
         rows = [row for workload in arguments.workloads for row in measure_row(backend, workload, arguments)]
         path = arguments.out / f"layers_{backend}.json"
         rows = updated(json.loads(path.read_text()) if path.exists() else [], rows)
-        path.write_text(json.dumps(rows, indent=1))
+        timing.save(arguments.out, "layers", backend, rows)
         print_table(rows)
     plots.time_over_sigma(arguments.out)
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backends", nargs="+", choices=timing.BACKENDS, default=timing.installed_backends())
+    parser = timing.argument_parser(__doc__)
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
     parser.add_argument("--sigmas", nargs="+", type=float, default=SIGMAS)
     parser.add_argument("--order", type=int, default=3)
@@ -57,8 +54,6 @@ def parse_arguments():
     parser.add_argument("--budget", type=float, default=5.0, help="seconds after which a pair is repeated no more")
     parser.add_argument("--limit", type=float, default=60.0, help="seconds for one cell of the table")
     parser.add_argument("--others", action="store_true", help="time the layers of other packages, too")
-    parser.add_argument("--out", type=pathlib.Path, default=timing.RESULTS, help="folder for the results")
-    parser.add_argument("--backend", help=argparse.SUPPRESS)  # measure one cell, in this process
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 

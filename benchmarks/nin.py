@@ -7,9 +7,7 @@ A step is `train_on_batch` with SGD on 32 images of 32×32×3, all scales at σ 
 turn; a figure is the ratio of the medians of several steps.
 """
 
-import argparse
 import json
-import pathlib
 
 import timing
 
@@ -26,12 +24,11 @@ def main():
     if arguments.backend:
         print(json.dumps(measure(arguments)))
         return
-    arguments.out.mkdir(parents=True, exist_ok=True)
     for backend in arguments.backends:
         options = ["--batch-size", arguments.batch_size, "--width", arguments.width]
         options += ["--repeats", arguments.repeats, "--budget", arguments.budget]
         result = timing.in_a_process(__file__, backend, *options)
-        (arguments.out / f"nin_{backend}.json").write_text(json.dumps(result, indent=1))
+        timing.save(arguments.out, "nin", backend, result)
         print(f"\n{result['versions']}; time of a training step / that of the baseline\n")
         print("| network | baseline | ratio | baseline ms |\n|---|---|---|---|")
         for network, baseline in ROWS:
@@ -41,14 +38,11 @@ def main():
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backends", nargs="+", choices=timing.BACKENDS, default=timing.installed_backends())
+    parser = timing.argument_parser(__doc__)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--width", type=float, default=1.0, help="multiplies all numbers of filters")
     parser.add_argument("--repeats", type=int, default=15, help="steps of which the median is taken")
     parser.add_argument("--budget", type=float, default=60.0, help="seconds after which steps are repeated no more")
-    parser.add_argument("--out", type=pathlib.Path, default=timing.RESULTS, help="folder for the results")
-    parser.add_argument("--backend", help=argparse.SUPPRESS)  # measure, in this process
     return parser.parse_args()
 
 

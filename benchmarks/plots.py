@@ -17,9 +17,8 @@ def time_over_sigma(folder: pathlib.Path):
             rows = [row for row in rows if row["workload"] == workload]
             for name, style in (("N-Jet", "-"), ("Keras", "--")):
                 measured = [row for row in rows if name in row["seconds"]]
-                sigmas = [row["sigma"] for row in measured]
-                seconds = [row["seconds"][name] for row in measured]
-                panel.plot(sigmas, seconds, style, marker=".", color=COLOURS[backend], label=f"{name}, {backend}")
+                points = [(row["sigma"], row["seconds"][name]) for row in measured]
+                draw(panel, points, backend, name, style)
         panel.set(title=workload, xscale="log", yscale="log", xlabel=LABELS["sigma"], ylabel="seconds a step")
         name_ticks(panel, sorted({row["sigma"] for rows in results.values() for row in rows}))
     panels[0].legend(fontsize=7)
@@ -35,14 +34,18 @@ def growth(folder: pathlib.Path):
         for backend, rows in results.items():
             for layer, style in (("N-Jet", "-"), ("Conv2D", "--")):
                 measured = [row for row in rows if row["varied"] == name and row[layer] is not None]
-                values, seconds = [row["value"] for row in measured], [row[layer] for row in measured]
-                panel.plot(values, seconds, style, marker=".", color=COLOURS[backend], label=f"{layer}, {backend}")
+                draw(panel, [(row["value"], row[layer]) for row in measured], backend, layer, style)
         panel.set(yscale="log", xlabel=LABELS[name], ylabel="seconds a step")
         if name != "order":
             panel.set(xscale="log")
         name_ticks(panel, sorted({row["value"] for rows in results.values() for row in rows if row["varied"] == name}))
     panels[0].legend(fontsize=7)
     figure.savefig(folder / "growth.png", dpi=110)
+
+
+def draw(panel, points, backend, name, style):
+    values, seconds = zip(*points, strict=True) if points else ((), ())
+    panel.plot(values, seconds, style, marker=".", color=COLOURS[backend], label=f"{name}, {backend}")
 
 
 def read(folder, name):

@@ -1,5 +1,6 @@
 """What all benchmarks share: the backends, passes of a layer as `fit` and `predict` run them, and times in turn."""
 
+import argparse
 import importlib
 import importlib.util
 import json
@@ -14,8 +15,20 @@ BACKENDS = ("tensorflow", "jax", "torch")
 RESULTS = pathlib.Path(__file__).resolve().parent / "results"
 
 
-def installed_backends():
-    return [name for name in BACKENDS if importlib.util.find_spec(name)]
+def argument_parser(description: str) -> argparse.ArgumentParser:
+    """What every benchmark can be asked. With `--backend`, it measures in its own process and prints JSON."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
+    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=installed)
+    parser.add_argument("--out", type=pathlib.Path, default=RESULTS, help="folder for the results")
+    parser.add_argument("--backend", help=argparse.SUPPRESS)
+    return parser
+
+
+def save(folder: pathlib.Path, name: str, backend: str, result):
+    """Writes what a benchmark has measured on a backend."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}_{backend}.json").write_text(json.dumps(result, indent=1))
 
 
 def versions() -> str:

@@ -169,8 +169,11 @@ class BaseNJetConv(keras.layers.Layer):
         # convolution stands outside of the conditional, where XLA would run it on a single thread; and what is inside
         # is computed again for its gradient, since a conditional keeps room for that whether it is needed or not.
         fits = self._live_radius() <= choice.reach
-        fallback = costs.by_matrices(workload)
-        return ops.cond(fits, lambda: outputs, lambda: self._convolve_by_matrices(fallback, x, axes, keras.remat))
+
+        def outgrown():
+            return self._convolve_by_matrices(costs.by_matrices(workload), x, axes, keras.remat)
+
+        return ops.cond(fits, lambda: outputs, outgrown)
 
     def _axis(self, x, number):
         size, stride, radius = ops.shape(x)[1 + number], self.strides[number], 0
@@ -183,11 +186,13 @@ class BaseNJetConv(keras.layers.Layer):
 
     def _choose_evaluation(self, workload, x, axes):
         """The evaluation for filters of the present size; it is brought up to date between the epochs."""
-        choices, known = (costs.by_matrices(workload),), None not in workload.in_size
+        known = None not in workload.in_size
         if self.implementation == "dense" and known:
             choices = costs.DENSE_EVALUATIONS
         elif self.implementation == "auto" and known and self.subsample_rate is None:
             choices = costs.evaluations(workload, tiles=all(axis.keeps_all_pixels for axis in axes))
+        else:
+            return costs.by_matrices(workload)
         if len(choices) == 1:
             return choices[0]
         reaches = tuple(choice.reach for choice in choices)
