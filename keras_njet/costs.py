@@ -23,7 +23,8 @@ NARROW = 5.1
 DENSE = {"tensorflow": 1.12, "jax": 1.81, "torch": 1.18}
 # The same of a depthwise convolution, by benchmarks/layers.py.
 DEPTHWISE = {"tensorflow": 9.0, "jax": 350.0, "torch": 9.0}
-WORTH_COMPILING = 1e8  # what an evaluation must save for each image: a model is compiled anew when σ outgrows it
+# What an evaluation must save for each image, where a model is compiled anew when σ outgrows it.
+WORTH_COMPILING = {"tensorflow": 1e8, "jax": 1e8, "torch": 0.0}
 LARGEST_DENSE_RADIUS = 7
 TILES = ((8, 32), (16, 64), (32, 128))  # halo and block, in pixels
 _UNKNOWN_SIZE = 64
@@ -81,7 +82,7 @@ def evaluations(workload: Workload, tiles: bool) -> tuple[Evaluation, ...]:
         tiles: Whether it can be done in tiles: where the output has the pixels of the input.
     """
     paying = [by_matrices(workload)]
-    enough = paying[0].cost - WORTH_COMPILING
+    enough = paying[0].cost - WORTH_COMPILING.get(keras.config.backend(), 1e8)
     shorter = [by_tiles(workload, halo, block) for halo, block in reversed(TILES)] if tiles else []
     shorter += [densely(workload, radius) for radius in range(LARGEST_DENSE_RADIUS, 0, -1)]
     for candidate in shorter:

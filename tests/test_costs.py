@@ -62,7 +62,7 @@ def test_dense_pays_for_small_filters_and_tiles_on_large_maps():
         return [one.kind for one in costs.evaluations(workload(size, channels, filters), tiles=True)]
 
     assert kinds(32, 96, 192).count("dense") < kinds(224, 3, 64).count("dense")
-    assert "tiles" not in kinds(32, 96, 192)
+    assert kinds(32, 96, 192)[-1] == "matrices"
     assert "tiles" in kinds(512, 64, 64)
 
 
@@ -82,7 +82,8 @@ def test_a_size_that_is_not_known_counts_as_a_usual_one():
         (512, {"sigma": 6.0, "padding": "valid"}, "matrices"),
         (512, {"sigma": 6.0, "strides": 2}, "matrices"),
         (128, {"sigma": 0.5, "subsample_rate": 4.0}, "matrices"),
-        (32, {"sigma": 0.5}, "matrices"),  # saves too little to be compiled anew when σ outgrows it
+        # It saves too little to be compiled anew when σ outgrows it; torch compiles nothing.
+        (32, {"sigma": 0.5}, "dense" if keras.backend.backend() == "torch" else "matrices"),
         (32, {"sigma": 9.0, "implementation": "dense"}, "dense"),
     ],
 )
