@@ -35,6 +35,15 @@ def one_of(name: str, value, allowed: tuple[str, ...]) -> str:
     return value
 
 
+def padding(value) -> str | int:
+    """ "same", "valid", or a margin: an integer of at least 0."""
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 0:
+        return int(value)
+    if value not in ("same", "valid"):
+        raise ValueError(f'`padding` must be "same", "valid" or an integer of at least 0. Received: padding={value!r}')
+    return value
+
+
 def data_format(value: str | None) -> str:
     """A data format, by default that of the Keras configuration."""
     value = keras.config.image_data_format() if value is None else value

@@ -49,7 +49,7 @@ class Axis:
         return bilinear_matrix(self.count, self.new_size, dtype)
 
 
-def strided_positions(size, stride: int, padding: str, radius: int):
+def strided_positions(size, stride: int, margin):
     """Positions of the output pixels of a convolution along one axis: `start + stride·(0, 1, ..., count - 1)`.
 
     With "same" padding they are those of `keras.layers.Conv2D` with any odd filter at least as wide as the stride: they
@@ -58,22 +58,22 @@ def strided_positions(size, stride: int, padding: str, radius: int):
     Args:
         size: Size of the input in pixels, an integer or an integer tensor.
         stride: Integer ≥ 1.
-        padding: "same" or "valid".
-        radius: Integer, half-width of the filter; only used with "valid".
+        margin: "same", or the distance in pixels that the output keeps from the border of the input: the half-width of
+            the filter for "valid" padding.
 
     Returns:
         `(start, count)`, integers or integer tensors.
     """
-    if padding == "same":
+    if margin == "same":
         count = (size + stride - 1) // stride
         return (size - (count - 1) * stride) // 2, count
-    count = (size - 2 * radius - 1) // stride + 1
+    count = (size - 2 * margin - 1) // stride + 1
     if isinstance(count, int) and count < 1:
         raise ValueError(
-            'With padding="valid" the input must be at least as large as the filter. Expected a size of at least '
-            f"{2 * radius + 1} pixels. Received: size={size}"
+            "Without padding the input must be at least as large as the filter. Expected a size of at least "
+            f"{2 * margin + 1} pixels. Received: size={size}"
         )
-    return radius, count
+    return margin, count
 
 
 def bilinear_matrix(size, new_size, dtype="float32"):

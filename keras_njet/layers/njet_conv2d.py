@@ -27,8 +27,10 @@ class NJetConv2D(BaseNJetConv):
         extent: Number k > 0, half-width of the filters in units of σ. Defaults to 2.
         learn_sigma: Whether σ is trained. Defaults to True.
         strides: Integer or pair of integers. Defaults to 1.
-        padding: "same" (zeros around the input) or "valid". The output of "valid" shrinks by 2⌈kσ⌉ pixels; like the
-            sizes of subsampling that is brought up to date at the start of every epoch. Defaults to "same".
+        padding: "same" (zeros around the input), "valid", or an integer m ≥ 0. The output of "valid" shrinks by 2⌈kσ⌉
+            pixels; like the sizes of subsampling that is brought up to date at the start of every epoch. With m it
+            always shrinks by 2m pixels, as that of a "valid" filter of 2m + 1 pixels, and a filter that is larger meets
+            zeros outside of the input. Defaults to "same".
         data_format: "channels_last" or "channels_first". Defaults to `keras.config.image_data_format()`.
         groups: Integer, number of groups of channels that are convolved separately. Defaults to 1.
         activation: Keras activation. Defaults to none.
@@ -85,7 +87,7 @@ class NJetConv2D(BaseNJetConv):
         extent: float = 2.0,
         learn_sigma: bool = True,
         strides=1,
-        padding: str = "same",
+        padding: str | int = "same",
         data_format: str | None = None,
         groups: int = 1,
         activation=None,

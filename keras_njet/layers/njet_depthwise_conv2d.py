@@ -54,7 +54,7 @@ class NJetDepthwiseConv2D(BaseNJetConv):
         extent: float = 2.0,
         learn_sigma: bool = True,
         strides=1,
-        padding: str = "same",
+        padding: str | int = "same",
         data_format: str | None = None,
         activation=None,
         use_bias: bool = True,

@@ -107,6 +107,18 @@ def test_strides_and_padding_are_those_of_conv2d(implementation, padding, stride
     np.testing.assert_allclose(to_numpy(layer(x)), conv2d_like(layer, x), atol=1e-5)
 
 
+@pytest.mark.parametrize("implementation", ["matrix", "dense"])
+@pytest.mark.parametrize(("margin", "strides"), [(0, 1), (1, 2), (4, 3)])
+def test_a_margin_keeps_the_pixels_of_a_valid_filter_whatever_sigma(implementation, margin, strides):
+    x = RNG.normal(size=(1, 15, 12, 2)).astype("float32")
+    layer = NJetConv2D(3, strides=strides, padding=margin, implementation=implementation, use_bias=False)
+    outputs = layer(x)
+    all_pixels = njet_convolution(x, to_numpy(layer.coefficients), 1.0, 3)
+    kept = slice(margin, -margin or None, strides)
+    np.testing.assert_allclose(to_numpy(outputs), all_pixels[:, kept, kept], atol=1e-5)
+    assert layer(keras.KerasTensor(x.shape)).shape == outputs.shape
+
+
 def test_kernel_is_the_impulse_response_mirrored():
     layer = NJetConv2D(3, sigma=1.4, use_bias=False)
     impulse = np.zeros((1, 15, 15, 2), "float32")
@@ -355,6 +367,7 @@ def test_the_papers_initialisation_is_available():
         ({"strides": 0}, "strides=0"),
         ({"strides": (1, 2, 3)}, r"strides=\(1, 2, 3\)"),
         ({"padding": "causal"}, "padding='causal'"),
+        ({"padding": -1}, "padding=-1"),
         ({"data_format": "channels"}, "data_format='channels'"),
         ({"groups": 3}, "filters=4, groups=3"),
         ({"groups": 0}, "groups=0"),
