@@ -43,6 +43,8 @@ def main():
 
 def effective_field(model, test_set, images):
     """Mean magnitude of the gradient of a pixel's logit, around that pixel: an array of odd size."""
+    from keras_njet.visualization import effective_receptive_field
+
     fields = []
     for index in range(min(images, len(test_set))):
         x, y = (part[:1] for part in test_set[index])
@@ -54,36 +56,10 @@ def effective_field(model, test_set, images):
         at = np.median(rows[inside]), np.median(columns[inside])
         middle = np.argmin(np.where(inside, abs(rows - at[0]) + abs(columns - at[1]), np.inf))
         row, column = int(rows[middle]), int(columns[middle])
-        gradient = np.abs(input_gradient(model, x, row, column))[0, ..., 0]
-        fields.append(gradient[row - reach : row + reach + 1, column - reach : column + reach + 1])
+        field = effective_receptive_field(model, x, position=(row, column))
+        fields.append(field[row - reach : row + reach + 1, column - reach : column + reach + 1])
     fields = np.mean(fields, axis=0)
     return fields / fields.max()
-
-
-def input_gradient(model, x, row, column):
-    """Gradient of the largest logit at a pixel with respect to the image, by the backend."""
-    import keras
-
-    def logit(x):
-        return keras.ops.max(model(x)[0, row, column])
-
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        x = tf.constant(x)
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            value = logit(x)
-        return tape.gradient(value, x).numpy()
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return np.asarray(jax.grad(logit)(x))
-    import torch
-
-    x = torch.tensor(x, requires_grad=True)
-    logit(x).backward()
-    return x.grad.numpy()
 
 
 def radius(field):

@@ -1,11 +1,15 @@
 """N-Jet layers for Keras 3: convolutions that learn the size of their filters and feature maps."""
 
 from keras_njet import applications as applications
+from keras_njet import visualization as visualization
 from keras_njet.callbacks import ResolutionCallback as ResolutionCallback
+from keras_njet.conversion import convert as convert
 from keras_njet.fitting import fit_filters as fit_filters
 from keras_njet.following import update_sizes as update_sizes
+from keras_njet.freezing import freeze as freeze
 from keras_njet.initializers import NJetVarianceScaling as NJetVarianceScaling
 from keras_njet.layers import ASPP as ASPP
+from keras_njet.layers import DeformableConv2D as DeformableConv2D
 from keras_njet.layers import NJetASPP as NJetASPP
 from keras_njet.layers import NJetConv2D as NJetConv2D
 from keras_njet.layers import NJetDepthwiseConv2D as NJetDepthwiseConv2D
@@ -13,10 +17,12 @@ from keras_njet.layers import SafeSubsample as SafeSubsample
 from keras_njet.layerwise_sgd import LayerwiseSGD as LayerwiseSGD
 from keras_njet.segmentation_crossentropy import SegmentationCrossentropy as SegmentationCrossentropy
 from keras_njet.segmentation_iou import SegmentationIoU as SegmentationIoU
+from keras_njet.summary import summary as summary
 
 __version__ = "0.1.0"
 __all__ = [
     "ASPP",
+    "DeformableConv2D",
     "LayerwiseSGD",
     "NJetASPP",
     "NJetConv2D",
@@ -27,6 +33,10 @@ __all__ = [
     "SegmentationCrossentropy",
     "SegmentationIoU",
     "applications",
+    "convert",
     "fit_filters",
+    "freeze",
+    "summary",
     "update_sizes",
+    "visualization",
 ]

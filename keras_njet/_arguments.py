@@ -4,6 +4,7 @@ import math
 import numbers
 
 import keras
+import numpy as np
 
 
 def integer(name: str, value, least: int) -> int:
@@ -20,12 +21,32 @@ def positive(name: str, value) -> float:
     return float(value)
 
 
+def positives(name: str, value) -> np.ndarray:
+    """Finite numbers above zero: a number, or several in a list, an array or a tensor."""
+    values = np.asarray(keras.ops.convert_to_numpy(value), "float64")
+    if not (values.size and np.isfinite(values).all() and (values > 0).all()):
+        raise ValueError(f"`{name}` must be finite numbers above 0. Received: {name}={value!r}")
+    return values
+
+
 def pair_of_integers(name: str, value) -> tuple[int, int]:
     """An integer of at least 1, or a pair of them."""
     pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(pair) != 2:
         raise ValueError(f"`{name}` must be an integer or a pair of integers. Received: {name}={value!r}")
     return integer(name, pair[0], least=1), integer(name, pair[1], least=1)
+
+
+def sigma_sharing(value) -> str | int:
+    """Which filters share a scale: "layer", "filter", "input", or a number of groups."""
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 1:
+        return int(value)
+    if value not in ("layer", "filter", "input"):
+        raise ValueError(
+            '`sigma_sharing` must be "layer", "filter", "input" or an integer of at least 1. '
+            f"Received: sigma_sharing={value!r}"
+        )
+    return value
 
 
 def one_of(name: str, value, allowed: tuple[str, ...]) -> str:
@@ -36,7 +57,7 @@ def one_of(name: str, value, allowed: tuple[str, ...]) -> str:
 
 
 def padding(value) -> str | int:
-    """ "same", "valid", or a margin: an integer of at least 0."""
+    """A padding: "same", "valid", or a margin, which is an integer of at least 0."""
     if isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 0:
         return int(value)
     if value not in ("same", "valid"):

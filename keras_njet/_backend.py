@@ -7,18 +7,21 @@ import contextlib
 import sys
 
 import keras
+import numpy as np
 from keras import ops
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope as in_symbolic_scope
+from keras.src.models.functional import Functional
 from keras.src.utils import backend_utils, jax_utils
+from keras.src.utils.io_utils import print_msg as print_msg
 
 _TRAINER_METHODS = ("fit", "evaluate", "predict", "train_on_batch", "test_on_batch", "predict_on_batch")
 
 
-def read_scalar(variable) -> float | None:
-    """The value of a scalar variable as a number, or None where it has none: while JAX traces, say."""
+def read_largest(variable) -> float | None:
+    """The largest value of a variable as a number, or None where it has none: while JAX traces, say."""
     try:
         with _outside_of_graphs():
-            return float(ops.convert_to_numpy(variable.value))
+            return float(np.max(ops.convert_to_numpy(variable.value)))
     except (TypeError, NotImplementedError, RuntimeError):
         # TypeError: a JAX tracer, or a JAX variable between the batches of `fit`, whose value is in the training state.
         # The others: a TensorFlow placeholder and a torch tensor on the "meta" device, during shape inference.
@@ -42,9 +45,25 @@ def calling_model() -> tuple[keras.Model | None, bool]:
     return outermost, False
 
 
-def inner_layers(model: keras.Model) -> list[keras.Layer]:
-    """All layers and models inside a model, at any depth."""
-    return model._flatten_layers(include_self=False, recursive=True)
+def inner_layers(model: keras.Layer, recursive: bool = True) -> list[keras.Layer]:
+    """All layers and models inside a model or layer, at any depth; or only those that it holds itself."""
+    return model._flatten_layers(include_self=False, recursive=recursive)
+
+
+def is_graph(layer: keras.Layer) -> bool:
+    """Whether a layer is a model whose graph of layers is known: a functional or sequential one."""
+    return isinstance(layer, (Functional, keras.Sequential))
+
+
+def inputs_like(model: keras.Model, shapes):
+    """New inputs of the given shapes (without the batch axis), in the structure and with the names of a model's."""
+    inputs = [
+        keras.Input(
+            batch_shape=(tensor.shape[0], *shape), dtype=tensor.dtype, name=tensor._keras_history.operation.name
+        )
+        for shape, tensor in zip(shapes, model.inputs, strict=True)
+    ]
+    return inputs[0] if isinstance(model, keras.Sequential) else keras.tree.pack_sequence_as(model.input, inputs)
 
 
 def is_traced(x) -> bool:
@@ -57,10 +76,70 @@ def is_training(layer: keras.Layer) -> bool | None:
     return layer._get_call_context().get_value("training")
 
 
-def _outside_of_graphs():
-    """Context in which TensorFlow's variables have values, also while a `tf.function` is traced."""
-    if keras.backend.backend() != "tensorflow":
-        return contextlib.nullcontext()
-    import tensorflow as tf
+def layer_shapes(model: keras.Model, inputs) -> dict[int, tuple[tuple, tuple]]:
+    """Shapes of the input and the output of all layers inside a model, by the id of the layer; nothing is computed.
 
-    return tf.init_scope()
+    Symbolic calls have None wherever a size depends on σ. Here the model runs on the backend's own abstract tensors,
+    and is watched: Keras looks up `call` on the instance. Of a layer that is called several times the last call counts,
+    of one with several inputs the first input; layers that do not return one tensor are left out.
+
+    Args:
+        model: A model that has been built.
+        inputs: `keras.KerasTensor` without unknown sizes, or a structure of them.
+    """
+    shapes = {}
+
+    def watched(layer, call):
+        def watching(*args, **kwargs):
+            outputs = call(*args, **kwargs)
+            if args and ops.is_tensor(outputs):
+                shapes[id(layer)] = tuple(keras.tree.flatten(args[0])[0].shape), tuple(outputs.shape)
+            return outputs
+
+        return watching
+
+    class Run(keras.Operation):
+        def call(self, inputs):
+            shapes.clear()  # torch first tries a device without data, and may give up half-way
+            return model(inputs, training=False)
+
+    with contextlib.ExitStack() as stack:
+        for layer in inner_layers(model):
+            vars(layer)["call"] = watched(layer, layer.call)
+            stack.callback(vars(layer).pop, "call")
+        Run().compute_output_spec(inputs)
+    return shapes
+
+
+def gradient(function, x) -> np.ndarray:
+    """Gradient of a scalar function of one tensor, at the array `x`. Keras has none that all backends share."""
+    x = ops.convert_to_tensor(x)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = function(x)
+        return ops.convert_to_numpy(tape.gradient(value, x))
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return ops.convert_to_numpy(jax.grad(function)(x))
+    import torch
+
+    x = x.detach().requires_grad_()
+    (found,) = torch.autograd.grad(function(x), x)  # unlike `backward` it leaves the weights' gradients alone
+    return ops.convert_to_numpy(found)
+
+
+def _outside_of_graphs():
+    """Context in which variables have values, also while a `tf.function` or `torch.export` is traced."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.init_scope()
+    if keras.backend.backend() == "torch":
+        from torch.utils._python_dispatch import _disable_current_modes
+
+        return _disable_current_modes()
+    return contextlib.nullcontext()

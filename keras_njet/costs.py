@@ -71,7 +71,7 @@ DENSE_EVALUATIONS = tuple(Evaluation("dense", radius) for radius in range(1, MAX
 
 
 @functools.lru_cache(maxsize=1024)
-def evaluations(workload: Workload, tiles: bool) -> tuple[Evaluation, ...]:
+def evaluations(workload: Workload, tiles: bool, mixing: str | None = None) -> tuple[Evaluation, ...]:
     """Lists the evaluations that pay, from the shortest reach to the longest: by matrices, which reach any distance.
 
     Each is cheaper than all that reach farther. So the first one that reaches far enough is the one to take. On small
@@ -80,10 +80,11 @@ def evaluations(workload: Workload, tiles: bool) -> tuple[Evaluation, ...]:
     Args:
         workload: What the convolution has to do.
         tiles: Whether it can be done in tiles: where the output has the pixels of the input.
+        mixing: When channels are mixed by matrices; by default when it is cheapest.
     """
-    paying = [by_matrices(workload)]
+    paying = [by_matrices(workload, mixing)]
     enough = paying[0].cost - WORTH_COMPILING.get(keras.config.backend(), 1e8)
-    shorter = [by_tiles(workload, halo, block) for halo, block in reversed(TILES)] if tiles else []
+    shorter = [by_tiles(workload, halo, block, mixing) for halo, block in reversed(TILES)] if tiles else []
     shorter += [densely(workload, radius) for radius in range(LARGEST_DENSE_RADIUS, 0, -1)]
     for candidate in shorter:
         if candidate.cost < min(enough, paying[-1].cost):

@@ -34,8 +34,9 @@ def convolve_by_matrices(x, coefficients, along_height, along_width, groups: int
     """
     if mixing in ("first", "last"):
         return convolve_at_scales(x, coefficients, [(along_height, along_width)], groups, mixing)
-    convolve = {"between": _mix_between, "together": _mix_together}[mixing]
-    return convolve(x, coefficients, along_height, along_width, groups)
+    if mixing == "together":
+        return mix_responses(basis_responses(x, along_height, along_width), coefficients, groups)
+    return _mix_between(x, coefficients, along_height, along_width, groups)
 
 
 def convolve_at_scales(x, coefficients, matrices, groups: int = 1, mixing: str = "first"):
@@ -51,6 +52,57 @@ def convolve_at_scales(x, coefficients, matrices, groups: int = 1, mixing: str =
     """
     convolve = {"first": _mix_first, "last": _mix_last}[mixing]
     return convolve(x, coefficients, matrices, groups)
+
+
+def convolve_few_filters(x, coefficients, along_height, along_width):
+    """Convolves by matrices, channels mixed first, with the filters leading from then on: for one or few of them.
+
+    Args:
+        x, coefficients, along_height, along_width: As in `convolve_by_matrices`, without groups.
+
+    Returns:
+        A tensor of shape `(batch, new_height, new_width, filters)`.
+    """
+    _, height, width, channels = ops.shape(x)
+    new_width, filters = ops.shape(along_width)[1], _shape(coefficients)[-1]
+
+    def term(j, block):
+        orders = len(block)
+        mixing = ops.reshape(ops.transpose(ops.concatenate(block, axis=0), (1, 2, 0)), (channels, filters * orders))
+        mixed = ops.reshape(ops.matmul(ops.reshape(x, (-1, channels)), mixing), (-1, height, width, filters, orders))
+        rows = ops.reshape(ops.transpose(mixed, (0, 3, 1, 2, 4)), (-1, width * orders))
+        across = ops.reshape(ops.transpose(along_width[:orders], (2, 0, 1)), (width * orders, new_width))
+        return ops.matmul(along_height[j], ops.reshape(ops.matmul(rows, across), (-1, filters, height, new_width)))
+
+    terms = (term(j, block) for j, block in enumerate(_blocks_of_equal_j(coefficients, _length(along_width))))
+    return ops.transpose(_sum(terms), (0, 2, 3, 1))
+
+
+def basis_responses(x, along_height, along_width):
+    """The responses of each channel to all basis filters; channels lead while they are computed, for they are few.
+
+    Args:
+        x, along_height, along_width: As in `convolve_by_matrices`.
+
+    Returns:
+        A tensor of shape `(batch, new_height, new_width, basis, channels)`.
+    """
+    _, height, width, channels = ops.shape(x)
+    orders, new_height, new_width = _length(along_width), ops.shape(along_height)[1], ops.shape(along_width)[1]
+    across = ops.transpose(ops.reshape(along_width, (-1, width)))
+    rows = ops.matmul(ops.reshape(ops.transpose(x, (0, 3, 1, 2)), (-1, width)), across)
+    rows = ops.reshape(rows, (-1, height, orders * new_width))
+    responses = [ops.matmul(along_height[j], rows[..., : (orders - j) * new_width]) for j in range(orders)]
+    basis = orders * (orders + 1) // 2
+    responses = ops.reshape(ops.concatenate(responses, axis=-1), (-1, channels, new_height, basis, new_width))
+    return ops.transpose(responses, (0, 2, 4, 3, 1))
+
+
+def mix_responses(responses, coefficients, groups: int = 1):
+    """Convolves with the filters that `coefficients` compose, given the responses to the basis filters."""
+    _, height, width, basis, channels = ops.shape(responses)
+    mixed = _mix(ops.reshape(responses, (-1, basis * channels)), coefficients, groups)
+    return ops.reshape(mixed, (-1, height, width, _shape(coefficients)[-1]))
 
 
 def convolve_by_tiles(x, coefficients, along_height, along_width, groups: int = 1, mixing: str = "between"):
@@ -140,7 +192,7 @@ def _convolve(x, kernel, strides, padding, groups):
 def _mix_first(x, coefficients, matrices, groups):
     """Σ_j T_j · [T_0 T_1 ...] · (x · [α_0j α_1j ...]): products along the width sum over i, too."""
     _, height, width, channels = ops.shape(x)
-    filters, pixels = coefficients.shape[-1], ops.reshape(x, (-1, channels))
+    filters, pixels = _shape(coefficients)[-1], ops.reshape(x, (-1, channels))
 
     def at_one_scale(j, orders, mixed, along_height, along_width):
         new_width = ops.shape(along_width)[1]
@@ -149,23 +201,23 @@ def _mix_first(x, coefficients, matrices, groups):
         return _along_height(along_height[j], columns)
 
     def term(j, block):
-        orders = block.shape[0]
-        mixed = ops.reshape(_mix_each(pixels, block, groups), (-1, width * orders, filters))
+        orders = len(block)
+        mixed = _mix_each(pixels, ops.concatenate(block, axis=0), groups)
+        mixed = ops.reshape(mixed, (-1, width * orders, filters))
         return _sum(at_one_scale(j, orders, mixed, *pair) for pair in matrices)
 
-    return _sum(term(j, block) for j, block in enumerate(_blocks_of_equal_j(coefficients, matrices[0][0].shape[0])))
+    return _sum(term(j, block) for j, block in enumerate(_blocks_of_equal_j(coefficients, _length(matrices[0][0]))))
 
 
 def _mix_between(x, coefficients, along_height, along_width, groups):
     """Σ_j T_j · Σ_i (T_i · x) · α_ij, with a product of mixing for each pair of orders."""
     _, height, width, channels = ops.shape(x)
-    orders, new_width, filters = along_width.shape[0], ops.shape(along_width)[1], coefficients.shape[-1]
+    orders, new_width, filters = _length(along_width), ops.shape(along_width)[1], _shape(coefficients)[-1]
     x = ops.reshape(x, (-1, width, channels))
     rows = [ops.reshape(_times_each(along_width[i], x), (-1, channels)) for i in range(orders)]
 
     def term(j, block):
-        pairs = zip(rows, ops.split(block, block.shape[0], axis=0), strict=False)
-        columns = _sum(_mix(row, coefficient, groups) for row, coefficient in pairs)
+        columns = _sum(_mix(row, coefficient, groups) for row, coefficient in zip(rows, block, strict=False))
         return _along_height(along_height[j], ops.reshape(columns, (-1, height, new_width, filters)))
 
     return _sum(term(j, block) for j, block in enumerate(_blocks_of_equal_j(coefficients, orders)))
@@ -182,26 +234,23 @@ def _mix_last(x, coefficients, matrices, groups):
         return _times_each(across, rows)
 
     def term(j, block):
-        responses = _sum(at_one_scale(j, block.shape[0], *pair) for pair in matrices)
-        return _mix(ops.reshape(responses, (-1, block.shape[0] * channels)), block, groups)
+        responses = _sum(at_one_scale(j, len(block), *pair) for pair in matrices)
+        responses = ops.reshape(responses, (-1, len(block) * channels))
+        return _mix(responses, ops.concatenate(block, axis=0), groups)
 
-    blocks = _blocks_of_equal_j(coefficients, matrices[0][0].shape[0])
+    blocks = _blocks_of_equal_j(coefficients, _length(matrices[0][0]))
     outputs = _sum(term(j, block) for j, block in enumerate(blocks))
-    return ops.reshape(outputs, (-1, new_height, new_width, coefficients.shape[-1]))
+    return ops.reshape(outputs, (-1, new_height, new_width, _shape(coefficients)[-1]))
 
 
-def _mix_together(x, coefficients, along_height, along_width, groups):
-    """The responses to all basis filters, then one mixing of them; channels lead until then since they are few."""
-    _, height, width, channels = ops.shape(x)
-    orders, new_height, new_width = along_width.shape[0], ops.shape(along_height)[1], ops.shape(along_width)[1]
-    across = ops.transpose(ops.reshape(along_width, (-1, width)))
-    rows = ops.matmul(ops.reshape(ops.transpose(x, (0, 3, 1, 2)), (-1, width)), across)
-    rows = ops.reshape(rows, (-1, height, orders * new_width))
-    responses = [ops.matmul(along_height[j], rows[..., : (orders - j) * new_width]) for j in range(orders)]
-    basis, _, filters = coefficients.shape
-    responses = ops.reshape(ops.concatenate(responses, axis=-1), (-1, channels, new_height, basis, new_width))
-    responses = ops.reshape(ops.transpose(responses, (0, 2, 4, 3, 1)), (-1, basis * channels))
-    return ops.reshape(_mix(responses, coefficients, groups), (-1, new_height, new_width, filters))
+def _shape(x):
+    """A shape that is known, in integers: TorchScript, through which torch exports to ONNX, has tensors for sizes."""
+    return tuple(int(size) for size in x.shape)
+
+
+def _length(x):
+    """The size of the first axis, which is known."""
+    return int(x.shape[0])
 
 
 def _sum(terms):
@@ -209,9 +258,9 @@ def _sum(terms):
 
 
 def _blocks_of_equal_j(coefficients, orders):
-    """The coefficients α_0j, α_1j, ... for each j; split, as gradients of slices take long."""
-    starts = list(itertools.accumulate(range(orders, 1, -1)))
-    return ops.split(coefficients, starts, axis=0) if starts else [coefficients]
+    """The coefficients [α_0j, α_1j, ...] for each j; split, as gradients of slices take long."""
+    each = iter(ops.split(coefficients, _length(coefficients), axis=0))
+    return [list(itertools.islice(each, orders - j)) for j in range(orders)]
 
 
 def _along_height(matrix, x):
@@ -231,7 +280,7 @@ def _times_each(matrix, x):
 
 def _mix(x, coefficients, groups):
     """(pixels, orders·c) -> (pixels, filters), with coefficients of shape (orders, c / groups, filters)."""
-    orders, size, filters = coefficients.shape
+    orders, size, filters = _shape(coefficients)
     if groups == 1:
         return ops.matmul(x, ops.reshape(coefficients, (orders * size, filters)))
     if size == 1:
@@ -251,7 +300,7 @@ def _mix(x, coefficients, groups):
 
 def _mix_each(x, coefficients, groups):
     """(pixels, c) -> (pixels, orders, filters), with coefficients of shape (orders, c / groups, filters)."""
-    orders, size, filters = coefficients.shape
+    orders, size, filters = _shape(coefficients)
     of_groups = ops.reshape(coefficients, (orders, size, groups, filters // groups))
     widened = ops.reshape(ops.transpose(of_groups, (1, 2, 0, 3)), (1, size, orders * filters))
     mixed = ops.reshape(_mix(x, widened, groups), (-1, groups, orders, filters // groups))

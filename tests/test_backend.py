@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 
 from keras_njet import _backend
 
@@ -46,12 +47,13 @@ def test_training_is_known_in_a_call():
 
 def test_a_variable_is_read_also_while_tensorflow_compiles_and_is_none_where_it_has_no_value():
     variable = keras.Variable(2.0)
-    assert _backend.read_scalar(variable) == 2.0
+    assert _backend.read_largest(variable) == 2.0
+    assert _backend.read_largest(keras.Variable([1.0, 3.0, 2.0])) == 3.0
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         found = []
-        tf.function(lambda: found.append(_backend.read_scalar(variable)))()
+        tf.function(lambda: found.append(_backend.read_largest(variable)))()
         assert found == [2.0]
     if keras.backend.backend() == "jax":
         import jax
@@ -60,16 +62,70 @@ def test_a_variable_is_read_also_while_tensorflow_compiles_and_is_none_where_it_
 
         def differentiate(value):
             with keras.StatelessScope([(variable, value)]):
-                found.append(_backend.read_scalar(variable))
+                found.append(_backend.read_largest(variable))
             return value
 
         jax.jit(differentiate)(variable.value)
         assert found == [None]
         variable._value = None  # as between the batches of `fit`
-        assert _backend.read_scalar(variable) is None
+        assert _backend.read_largest(variable) is None
 
 
 def test_inner_layers_are_found_at_any_depth():
     inner = keras.Sequential([keras.layers.Dense(2, name="deep")])
     model = keras.Sequential([keras.Input((3,)), inner])
     assert [layer.name for layer in _backend.inner_layers(model) if layer.name == "deep"] == ["deep"]
+    assert _backend.inner_layers(model, recursive=False)[-1] is inner
+    assert "deep" not in [layer.name for layer in _backend.inner_layers(model, recursive=False)]
+
+
+def test_shapes_inside_a_model_are_found_without_running_it():
+    inner = keras.Sequential([keras.layers.Conv2D(3, 3, strides=2), Spy()])
+    model = keras.Sequential([keras.Input((9, None, 1)), inner, keras.layers.GlobalMaxPooling2D()])
+    FOUND.clear()
+    shapes = _backend.layer_shapes(model, keras.KerasTensor((1, 9, 13, 1)))
+    convolution, spy = inner.layers
+    assert shapes[id(convolution)] == ((1, 9, 13, 1), (1, 4, 6, 3))
+    assert shapes[id(spy)] == ((1, 4, 6, 3), (1, 4, 6, 3))
+    assert shapes[id(inner)] == ((1, 9, 13, 1), (1, 4, 6, 3))
+    assert shapes[id(model.layers[-1])] == ((1, 4, 6, 3), (1, 3))
+    assert FOUND[-1][3] is False
+    assert not any("call" in vars(layer) for layer in _backend.inner_layers(model))
+
+
+def test_shapes_are_watched_no_longer_when_a_layer_fails():
+    model = keras.Sequential([keras.Input((None, None, 1)), keras.layers.Conv2D(1, 5)])
+    with pytest.raises(Exception, match="Conv2D"):
+        _backend.layer_shapes(model, keras.KerasTensor((1, 2, 2, 1)))
+    assert not any("call" in vars(layer) for layer in model.layers)
+
+
+def test_the_gradient_and_none_of_the_weights():
+    layer = keras.layers.Dense(1, use_bias=False)
+    layer.build((1, 3))
+    layer.set_weights([np.array([[2.0], [-3.0], [0.5]])])
+    x = np.array([[1.0, 2.0, 4.0]], "float32")
+    found = _backend.gradient(lambda x: layer(x)[0, 0] ** 2, x)
+    np.testing.assert_allclose(found, 2 * (2.0 - 6.0 + 2.0) * np.array([[2.0, -3.0, 0.5]]))
+    assert isinstance(found, np.ndarray)
+    assert getattr(layer.kernel.value, "grad", None) is None
+
+
+def test_messages_go_to_the_terminal(capsys):
+    _backend.print_msg("σ = 1")
+    assert capsys.readouterr().out == "σ = 1\n"
+
+
+def test_inputs_are_made_like_those_of_a_model():
+    inputs = {"a": keras.Input((3, 4), name="a"), "b": keras.Input((None,), dtype="int32", name="b")}
+    model = keras.Model(inputs, keras.layers.Flatten()(inputs["a"]))
+    made = _backend.inputs_like(model, [tensor.shape[1:] for tensor in model.inputs])
+    assert set(made) == {"a", "b"}
+    assert (made["a"].shape, made["b"].shape, made["b"].dtype) == ((None, 3, 4), (None, None), "int32")
+    again = keras.Model(made, keras.layers.Flatten()(made["a"]))
+    assert [layer.name for layer in again.layers[:2]] == [layer.name for layer in model.layers[:2]]
+    sequential = keras.Sequential([keras.Input((3,), name="only"), keras.layers.Dense(1)])
+    assert _backend.inputs_like(sequential, [(5,)]).shape == (None, 5)
+    assert _backend.is_graph(model)
+    assert _backend.is_graph(sequential)
+    assert not _backend.is_graph(keras.layers.Dense(1))

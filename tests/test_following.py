@@ -175,7 +175,7 @@ def test_after_load_model_and_clone_model(tmp_path):
     clone.set_weights(original.get_weights())
     assert clone.predict(X, verbose=0).shape == (10, 3)
     assert feature_map(clone) == sizes_for(5.0)
-    assert clone.get_layer("shortcut")._find_source() is clone.get_layer("njet")
+    assert clone.get_layer("shortcut").find_source() is clone.get_layer("njet")
     clone.get_layer("njet").sigma = 2.0
     assert feature_map(clone) == sizes_for(2.0)
     assert feature_map(original) == sizes_for(5.0)

@@ -16,7 +16,7 @@ import numpy
 import pytest
 
 import keras_njet
-from keras_njet import applications
+from keras_njet import applications, visualization
 
 BACKENDS = [name for name in ("tensorflow", "jax", "torch") if importlib.util.find_spec(name)]
 MODULES = [name for _, name, _ in pkgutil.walk_packages(keras_njet.__path__, "keras_njet.")]
@@ -24,6 +24,7 @@ MODULES = [name for _, name, _ in pkgutil.walk_packages(keras_njet.__path__, "ke
 ALONE = """
 import importlib.util, os, sys
 assert not any(importlib.util.find_spec(name) for name in sys.argv[2:])
+sys.modules["matplotlib"] = None  # pictures alone need it
 import keras
 before = keras.config.backend(), keras.config.floatx(), keras.config.image_data_format(), dict(os.environ)
 import keras_njet
@@ -54,16 +55,20 @@ def test_the_package_works_with_one_backend_alone_and_changes_nothing_on_import(
 
 
 def test_public_names_are_exactly_those_listed():
-    modules = {name.split(".")[1] for name in MODULES} - {"applications"}
+    modules = {name.split(".")[1] for name in MODULES} - set(keras_njet.__all__)
     public = {name for name in vars(keras_njet) if not name.startswith("_")} - modules
     assert public == set(keras_njet.__all__)
 
 
-LAYERS_AND_FUNCTIONS = [getattr(keras_njet, name) for name in keras_njet.__all__ if name != "applications"]
+PUBLIC = [getattr(keras_njet, name) for name in keras_njet.__all__]
+LAYERS_AND_FUNCTIONS = [public for public in PUBLIC if not inspect.ismodule(public)]
 APPLICATIONS = [value for name, value in vars(applications).items() if name[0].isupper() and name != "EfficientNetB0"]
 
 
-@pytest.mark.parametrize("public", LAYERS_AND_FUNCTIONS + APPLICATIONS, ids=lambda public: public.__name__)
+PICTURES = [getattr(visualization, name) for name in visualization.__all__]
+
+
+@pytest.mark.parametrize("public", LAYERS_AND_FUNCTIONS + APPLICATIONS + PICTURES, ids=lambda public: public.__name__)
 def test_public_docstrings_have_their_parts(public):
     assert "Args:" in public.__doc__
     assert ">>>" in public.__doc__

@@ -53,7 +53,7 @@ def test_the_source_survives_every_way_of_copying():
     for other in (clone, from_config, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         block = other.get_layer("block")
         np.testing.assert_allclose(other.predict(X, verbose=0), expected, atol=1e-6)
-        assert block.get_layer("shortcut")._find_source() is block.get_layer("njet")
+        assert block.get_layer("shortcut").find_source() is block.get_layer("njet")
         block.get_layer("njet").sigma = 0.4
         assert other.predict(X, verbose=0).shape != expected.shape
     np.testing.assert_allclose(model.predict(X, verbose=0), expected, atol=1e-6)

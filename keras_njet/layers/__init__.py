@@ -1,6 +1,7 @@
 """Keras layers with a learned resolution, and what they are compared with."""
 
 from keras_njet.layers.aspp import ASPP as ASPP
+from keras_njet.layers.deformable_conv2d import DeformableConv2D as DeformableConv2D
 from keras_njet.layers.njet_aspp import NJetASPP as NJetASPP
 from keras_njet.layers.njet_conv2d import NJetConv2D as NJetConv2D
 from keras_njet.layers.njet_depthwise_conv2d import NJetDepthwiseConv2D as NJetDepthwiseConv2D

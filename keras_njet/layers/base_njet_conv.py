@@ -1,17 +1,17 @@
 """What all N-Jet convolutions share: the variables, how sizes follow σ, and the choice of the evaluation."""
 
-import functools
-import math
-
 import keras
+import numpy as np
 from keras import ops
 
 from keras_njet import _arguments, costs, evaluation, sizes
+from keras_njet._backend import is_traced, is_training
 from keras_njet.following import follow
 from keras_njet.initializers import NJetVarianceScaling
 from keras_njet.sampling import Axis, strided_positions
 from keras_njet.scale import ScaleVariable
 from keras_njet.scale_space import compose_filters, derivative_orders, gaussian_derivatives, njet_basis
+from keras_njet.sharing import Sharing
 
 _RECTIFIERS = ("relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", "mish", "hard_silu")
 
@@ -30,12 +30,13 @@ class BaseNJetConv(keras.layers.Layer):
         extent: float = 2.0,
         learn_sigma: bool = True,
         strides=1,
-        padding: str = "same",
+        padding: str | int = "same",
         data_format: str | None = None,
         activation=None,
         use_bias: bool = True,
         subsample_rate: float | None = None,
         implementation: str = "auto",
+        sigma_sharing: str | int = "layer",
         coefficient_initializer=None,
         bias_initializer="zeros",
         coefficient_regularizer=None,
@@ -53,12 +54,15 @@ class BaseNJetConv(keras.layers.Layer):
         self.extent = _arguments.positive("extent", extent)
         self.learn_sigma = bool(learn_sigma)
         self.strides = _arguments.pair_of_integers("strides", strides)
-        self.padding = _arguments.one_of("padding", padding, ("same", "valid"))
+        self.padding = _arguments.padding(padding)
         self.data_format = _arguments.data_format(data_format)
         self.activation = keras.activations.get(activation)
         self.use_bias = bool(use_bias)
         self.subsample_rate = None if subsample_rate is None else _arguments.positive("subsample_rate", subsample_rate)
         self.implementation = _arguments.one_of("implementation", implementation, ("auto", "matrix", "dense"))
+        self.sigma_sharing = _arguments.sigma_sharing(sigma_sharing)
+        if self.subsample_rate is not None:
+            self.check_one_sigma()
         self.coefficient_initializer = keras.initializers.get(coefficient_initializer) or NJetVarianceScaling(
             self.initial_sigma, self.extent, rectified=getattr(self.activation, "__name__", None) in _RECTIFIERS
         )
@@ -74,6 +78,10 @@ class BaseNJetConv(keras.layers.Layer):
 
     def filters_and_groups(self, channels: int) -> tuple[int, int]:
         """Number of filters and of groups of channels, for a number of input channels."""
+        raise NotImplementedError
+
+    def sharing(self, channels: int) -> Sharing:
+        """Which filters share a σ, for a number of input channels."""
         raise NotImplementedError
 
     def build(self, input_shape):
@@ -97,24 +105,28 @@ class BaseNJetConv(keras.layers.Layer):
                 constraint=self.bias_constraint,
             )
         self.log2_sigma = ScaleVariable(
-            self.initial_sigma, self.learn_sigma, self.sigma_regularizer, self.sigma_constraint
+            self.initial_sigma,
+            self.learn_sigma,
+            self.sigma_regularizer,
+            self.sigma_constraint,
+            shape=self.sharing(channels).shape,
         )
         self.built = True
 
     @property
     def sigma(self):
-        """Scale σ in pixels, a scalar tensor. Assign a number to change it."""
+        """Scale σ in pixels, a scalar tensor, or one for each group of filters. Assign numbers to change it."""
         self._require_built("sigma")
         return self.log2_sigma.sigma()
 
     @sigma.setter
     def sigma(self, value):
         self._require_built("sigma")
-        self.log2_sigma.assign(math.log2(_arguments.positive("sigma", value)))
+        self.log2_sigma.assign(np.broadcast_to(np.log2(_arguments.positives("sigma", value)), self.log2_sigma.shape))
 
     @property
     def kernel_size(self) -> tuple[int, int]:
-        """Size (height, width) of the filters in pixels: 2⌈kσ⌉ + 1."""
+        """Size (height, width) of the filters in pixels: 2⌈kσ⌉ + 1, for the largest σ if there are several."""
         sigma = self.log2_sigma.current() if self.built else self.initial_sigma
         size = sizes.kernel_size(sigma, self.extent)
         return size, size
@@ -130,6 +142,14 @@ class BaseNJetConv(keras.layers.Layer):
         self._require_built("kernel")
         return self._compose(sizes.filter_radius(self.log2_sigma.current(), self.extent))
 
+    def check_one_sigma(self):
+        """Raises an error if filters have scales of their own: the size of a feature map can only follow one."""
+        if self.sigma_sharing != "layer":
+            raise ValueError(
+                'A feature map can only follow one σ: subsampling needs sigma_sharing="layer". Received: '
+                f"sigma_sharing={self.sigma_sharing!r}"
+            )
+
     def subsampled_size(self, size, rate: float, inputs):
         """Computes the size to which this layer's σ lets a feature map shrink, along one axis.
 
@@ -143,6 +163,11 @@ class BaseNJetConv(keras.layers.Layer):
         """
         if isinstance(size, int):
             return follow(self, inputs, self.log2_sigma, sizes.subsampled_size, size, rate)
+        if not ops.is_tensor(size):
+            raise ValueError(
+                "The size of a feature map that is subsampled must be known, or a tensor; JAX can't derive the new one "
+                f"from a symbolic size. Received: size={size}"
+            )
         return sizes.subsampled_size(follow(self, inputs, self.log2_sigma, float), size, rate)
 
     def call(self, inputs):
@@ -163,23 +188,22 @@ class BaseNJetConv(keras.layers.Layer):
         workload = costs.Workload(in_size, self._map_size, channels, *self.filters_and_groups(channels), self.order)
         choice = self._choose_evaluation(workload, x, axes)
         outputs = self._evaluate(choice, x, axes)
-        if choice.reach == sizes.MAX_RADIUS:
+        if choice.reach == sizes.MAX_RADIUS or not (is_traced(x) or is_training(self)):
             return outputs
         # Until the choice is brought up to date, a filter that has outgrown it is evaluated by matrices. The
         # convolution stands outside of the conditional, where XLA would run it on a single thread; and what is inside
         # is computed again for its gradient, since a conditional keeps room for that whether it is needed or not.
-        fits = self._live_radius() <= choice.reach
+        fits = ops.max(self._live_radius(self.log2_sigma.sigma())) <= choice.reach
 
         def outgrown():
-            return self._convolve_by_matrices(costs.by_matrices(workload), x, axes, keras.remat)
+            return self._convolve_by_matrices(costs.by_matrices(workload, self._mixing), x, axes, keras.remat)
 
         return ops.cond(fits, lambda: outputs, outgrown)
 
     def _axis(self, x, number):
-        size, stride, radius = ops.shape(x)[1 + number], self.strides[number], 0
-        if self.padding == "valid":
-            radius = self._compiled_radius(x)
-        start, count = strided_positions(size, stride, self.padding, radius)
+        size, stride = ops.shape(x)[1 + number], self.strides[number]
+        margin = self._compiled_radius(x) if self.padding == "valid" else self.padding
+        start, count = strided_positions(size, stride, margin)
         if self.subsample_rate is None:
             return Axis(size, start, stride, count, count)
         return Axis(size, start, stride, count, self.subsampled_size(count, self.subsample_rate, x))
@@ -190,9 +214,10 @@ class BaseNJetConv(keras.layers.Layer):
         if self.implementation == "dense" and known:
             choices = costs.DENSE_EVALUATIONS
         elif self.implementation == "auto" and known and self.subsample_rate is None:
-            choices = costs.evaluations(workload, tiles=all(axis.keeps_all_pixels for axis in axes))
+            tiles = self.sigma_sharing == "layer" and all(axis.keeps_all_pixels for axis in axes)
+            choices = costs.evaluations(workload, tiles, self._mixing)
         else:
-            return costs.by_matrices(workload)
+            return costs.by_matrices(workload, self._mixing)
         if len(choices) == 1:
             return choices[0]
         reaches = tuple(choice.reach for choice in choices)
@@ -207,12 +232,25 @@ class BaseNJetConv(keras.layers.Layer):
         return evaluate[choice.kind](choice, x, axes)
 
     def _convolve_by_matrices(self, choice, x, axes, transform=lambda function: function):
-        matrices = [self._matrix(axis) for axis in axes]
-        convolve = functools.partial(evaluation.convolve_by_matrices, groups=self._groups, mixing=choice.mixing)
-        return transform(convolve)(x, self._cast(self.coefficients), *matrices)
+        def convolve(x, coefficients, sigma):
+            if self._sharing.of_inputs:
+                responses = self._sharing.of_each_input(
+                    lambda x, sigma: evaluation.basis_responses(x, *self._matrices(axes, sigma)), x, sigma
+                )
+                return evaluation.mix_responses(responses, coefficients, self._groups)
+            if self._sharing.count:
+                return self._sharing.of_each_filter(
+                    lambda alpha, sigma: evaluation.convolve_few_filters(x, alpha, *self._matrices(axes, sigma)),
+                    coefficients,
+                    sigma,
+                )
+            matrices = self._matrices(axes, sigma)
+            return evaluation.convolve_by_matrices(x, coefficients, *matrices, self._groups, choice.mixing)
+
+        return transform(convolve)(x, self._cast(self.coefficients), self._sigma)
 
     def _convolve_by_tiles(self, choice, x, axes):
-        matrix = self._matrix(Axis.of_tile(choice.block, halo=choice.reach))
+        matrix = self._matrix(Axis.of_tile(choice.block, halo=choice.reach), self._sigma)
         coefficients = self._cast(self.coefficients)
         return evaluation.convolve_by_tiles(x, coefficients, matrix, matrix, self._groups, choice.mixing)
 
@@ -224,26 +262,48 @@ class BaseNJetConv(keras.layers.Layer):
             return outputs
         return evaluation.resample(outputs, *[self._cast(axis.subsampling(self._basis_dtype)) for axis in axes])
 
-    def _matrix(self, axis):
+    def _matrices(self, axes, sigma):
+        return [self._matrix(axis, sigma) for axis in axes]
+
+    def _matrix(self, axis, sigma):
         """Matrices of shape (order + 1, new size, size) that differentiate, and subsample, along an axis."""
-        derivatives = self._derivatives(axis.offsets(self._basis_dtype))
+        derivatives = self._derivatives(axis.offsets(self._basis_dtype), sigma)
         if axis.is_subsampled:
             derivatives = ops.matmul(axis.subsampling(self._basis_dtype), derivatives)
         return self._cast(derivatives)
 
     def _compose(self, radius):
-        derivatives = self._derivatives(ops.arange(-radius, radius + 1, dtype=self._basis_dtype))
-        return compose_filters(ops.cast(self.coefficients, self._basis_dtype), njet_basis(derivatives))
+        offsets = ops.arange(-radius, radius + 1, dtype=self._basis_dtype)
 
-    def _derivatives(self, offsets):
-        return gaussian_derivatives(offsets, self.log2_sigma.sigma(self._basis_dtype), self.order, self._live_radius())
+        def compose(coefficients, sigma):
+            return compose_filters(coefficients, njet_basis(self._derivatives(offsets, sigma)))
+
+        return self._sharing.compose(compose, ops.cast(self.coefficients, self._basis_dtype), self._sigma)
+
+    def _derivatives(self, offsets, sigma):
+        return gaussian_derivatives(offsets, sigma, self.order, self._live_radius(sigma))
 
     def _compiled_radius(self, x):
         """Radius as an integer, brought up to date between the epochs; the live one is a tensor."""
         return follow(self, x, self.log2_sigma, sizes.filter_radius, self.extent)
 
-    def _live_radius(self):
-        return sizes.filter_radius(self.log2_sigma.sigma(), self.extent)
+    def _live_radius(self, sigma):
+        return sizes.filter_radius(sigma, self.extent)
+
+    @property
+    def _sigma(self):
+        return self.log2_sigma.sigma(self._basis_dtype)
+
+    @property
+    def _sharing(self):
+        return self.sharing(self._channels)
+
+    @property
+    def _mixing(self):
+        """When channels are mixed by matrices: before or after the products that differ between scales."""
+        if self.sigma_sharing == "layer":
+            return None
+        return "together" if self._sharing.of_inputs else "first"
 
     @property
     def _basis_dtype(self):
@@ -255,7 +315,11 @@ class BaseNJetConv(keras.layers.Layer):
 
     @property
     def _groups(self):
-        return self.filters_and_groups(self.input_spec.axes[self._channel_axis])[1]
+        return self.filters_and_groups(self._channels)[1]
+
+    @property
+    def _channels(self):
+        return self.input_spec.axes[self._channel_axis]
 
     @property
     def _channel_axis(self):
@@ -271,7 +335,7 @@ class BaseNJetConv(keras.layers.Layer):
             spatial = (None, None)
         else:
             spatial = [
-                None if size is None else strided_positions(size, stride, "same", 0)[1]
+                None if size is None else strided_positions(size, stride, self.padding)[1]
                 for size, stride in zip(spatial, self.strides, strict=True)
             ]
         filters, _ = self.filters_and_groups(input_shape[self._channel_axis])
@@ -294,6 +358,7 @@ class BaseNJetConv(keras.layers.Layer):
             "use_bias": self.use_bias,
             "subsample_rate": self.subsample_rate,
             "implementation": self.implementation,
+            "sigma_sharing": self.sigma_sharing,
             "coefficient_initializer": serialize(self.coefficient_initializer),
             "bias_initializer": serialize(self.bias_initializer),
             "coefficient_regularizer": serialize(self.coefficient_regularizer),

@@ -6,7 +6,7 @@ from keras import ops
 from keras_njet import _arguments, evaluation, sizes
 from keras_njet.sampling import Axis
 from keras_njet.scale import ScaleVariable
-from keras_njet.scale_space import derivative_orders, gaussian_derivatives
+from keras_njet.scale_space import compose_filters, derivative_orders, gaussian_derivatives, njet_basis
 
 
 @keras.saving.register_keras_serializable(package="keras_njet")
@@ -110,10 +110,21 @@ class NJetASPP(keras.layers.Layer):
         """Sizes of the square filters in pixels: 2⌈kσ⌉ + 1 for each scale."""
         return tuple(sizes.kernel_size(sigma, self.extent) for sigma in self.sigmas)
 
+    @property
+    def kernel(self):
+        """The sum of the composed filters, of shape (size, size, channels, filters): one convolution does the same."""
+        radius = max(self.kernel_sizes) // 2
+        offsets = ops.arange(-radius, radius + 1, dtype=self._basis_dtype)
+        coefficients = self.coefficients * (len(self.log2_sigmas) if self.tied else 1)
+        return sum(
+            compose_filters(ops.cast(alpha, self._basis_dtype), njet_basis(self._derivatives(scale, offsets)))
+            for alpha, scale in zip(coefficients, self.log2_sigmas, strict=True)
+        )
+
     def call(self, inputs):
         channels_first = self.data_format == "channels_first"
         x = ops.transpose(inputs, (0, 2, 3, 1)) if channels_first else inputs
-        matrices = [[self._derivatives(scale, size) for size in ops.shape(x)[1:3]] for scale in self.log2_sigmas]
+        matrices = [[self._matrix(scale, size) for size in ops.shape(x)[1:3]] for scale in self.log2_sigmas]
         mixing = "first" if self.filters <= x.shape[-1] else "last"
         groups = [matrices] if self.tied else [[pair] for pair in matrices]
         outputs = sum(
@@ -125,11 +136,16 @@ class NJetASPP(keras.layers.Layer):
             outputs = ops.add(outputs, self.bias)
         return ops.transpose(outputs, (0, 3, 1, 2)) if channels_first else outputs
 
-    def _derivatives(self, scale, size):
-        dtype = "float64" if self.compute_dtype == "float64" else "float32"
-        offsets = Axis(size, 0, 1, size, size).offsets(dtype)
+    def _matrix(self, scale, size):
+        return self._cast(self._derivatives(scale, Axis(size, 0, 1, size, size).offsets(self._basis_dtype)))
+
+    def _derivatives(self, scale, offsets):
         radius = sizes.filter_radius(scale.sigma(), self.extent)
-        return self._cast(gaussian_derivatives(offsets, scale.sigma(dtype), self.order, radius))
+        return gaussian_derivatives(offsets, scale.sigma(self._basis_dtype), self.order, radius)
+
+    @property
+    def _basis_dtype(self):
+        return "float64" if self.compute_dtype == "float64" else "float32"
 
     def _cast(self, x):
         return ops.cast(x, self.compute_dtype)

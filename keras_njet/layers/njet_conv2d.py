@@ -4,6 +4,7 @@ import keras
 
 from keras_njet import _arguments
 from keras_njet.layers.base_njet_conv import BaseNJetConv
+from keras_njet.sharing import Sharing
 
 
 @keras.saving.register_keras_serializable(package="keras_njet")
@@ -42,6 +43,10 @@ class NJetConv2D(BaseNJetConv):
             filters on large maps; compiled anew, at most once an epoch, when the filter has outgrown its size. "auto"
             takes what is cheapest by a measured rule: matrices on small maps; on large ones dense while the filter is
             small, then matrices tile by tile, then whole ones. All give the same numbers. Defaults to "auto".
+        sigma_sharing: Which filters share a σ. "layer": all do, as in the paper. "filter": each filter has its own.
+            "input": there is one for each channel of the input. An integer: that many groups of filters have one each.
+            The support is as large as the largest σ asks for. Evaluation by matrices then costs more, as nothing along
+            the axes is shared; dense evaluation costs the same. Not with `subsample_rate`. Defaults to "layer".
         coefficient_initializer: Keras initializer of α. Defaults to `keras_njet.NJetVarianceScaling` at this layer's
             `sigma` and `extent`, which keeps the variance of activations. The paper's is
             `keras.initializers.RandomNormal(stddev=1.0)`.
@@ -94,6 +99,7 @@ class NJetConv2D(BaseNJetConv):
         use_bias: bool = True,
         subsample_rate: float | None = None,
         implementation: str = "auto",
+        sigma_sharing: str | int = "layer",
         coefficient_initializer=None,
         bias_initializer="zeros",
         coefficient_regularizer=None,
@@ -117,6 +123,7 @@ class NJetConv2D(BaseNJetConv):
             use_bias=use_bias,
             subsample_rate=subsample_rate,
             implementation=implementation,
+            sigma_sharing=sigma_sharing,
             coefficient_initializer=coefficient_initializer,
             bias_initializer=bias_initializer,
             coefficient_regularizer=coefficient_regularizer,
@@ -136,6 +143,17 @@ class NJetConv2D(BaseNJetConv):
                 f"groups={groups}"
             )
 
+        if self.sigma_sharing != "layer" and self.groups > 1:
+            raise ValueError(
+                f'With groups of channels, `sigma_sharing` must be "layer". Received: sigma_sharing={sigma_sharing!r}, '
+                f"groups={groups}"
+            )
+        if isinstance(self.sigma_sharing, int) and self.filters % self.sigma_sharing != 0:
+            raise ValueError(
+                "The number of filters must be divisible by the number of groups that share a σ. Received: "
+                f"filters={filters}, sigma_sharing={sigma_sharing}"
+            )
+
     def filters_and_groups(self, channels: int) -> tuple[int, int]:
         if channels is not None and channels % self.groups != 0:
             raise ValueError(
@@ -143,6 +161,14 @@ class NJetConv2D(BaseNJetConv):
                 f"channels={channels}, groups={self.groups}"
             )
         return self.filters, self.groups
+
+    def sharing(self, channels: int) -> Sharing:
+        if self.sigma_sharing == "layer":
+            return Sharing()
+        if self.sigma_sharing == "input":
+            return Sharing(channels, of_inputs=True)
+        count = self.filters if self.sigma_sharing == "filter" else self.sigma_sharing
+        return Sharing(count)
 
     def get_config(self):
         return {**super().get_config(), "filters": self.filters, "groups": self.groups}

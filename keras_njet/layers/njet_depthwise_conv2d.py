@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_njet import _arguments
 from keras_njet.layers.base_njet_conv import BaseNJetConv
+from keras_njet.sharing import Sharing
 
 
 @keras.saving.register_keras_serializable(package="keras_njet")
@@ -19,6 +20,8 @@ class NJetDepthwiseConv2D(BaseNJetConv):
         depth_multiplier: Integer > 0, number of filters for each input channel. Defaults to 1.
         order, sigma, extent, learn_sigma, strides, padding, data_format, activation, use_bias, subsample_rate,
             implementation: As in `keras_njet.NJetConv2D`.
+        sigma_sharing: "layer", "input" for a σ for each channel of the input, or an integer for that many groups of
+            channels with one each, see `keras_njet.NJetConv2D`. Defaults to "layer".
         coefficient_initializer, bias_initializer, coefficient_regularizer, sigma_regularizer, bias_regularizer,
             activity_regularizer, coefficient_constraint, sigma_constraint, bias_constraint: As in
             `keras_njet.NJetConv2D`. The coefficients have the shape `(basis, 1, channels·depth_multiplier)`.
@@ -60,6 +63,7 @@ class NJetDepthwiseConv2D(BaseNJetConv):
         use_bias: bool = True,
         subsample_rate: float | None = None,
         implementation: str = "auto",
+        sigma_sharing: str | int = "layer",
         coefficient_initializer=None,
         bias_initializer="zeros",
         coefficient_regularizer=None,
@@ -83,6 +87,7 @@ class NJetDepthwiseConv2D(BaseNJetConv):
             use_bias=use_bias,
             subsample_rate=subsample_rate,
             implementation=implementation,
+            sigma_sharing=sigma_sharing,
             coefficient_initializer=coefficient_initializer,
             bias_initializer=bias_initializer,
             coefficient_regularizer=coefficient_regularizer,
@@ -94,10 +99,26 @@ class NJetDepthwiseConv2D(BaseNJetConv):
             bias_constraint=bias_constraint,
             **kwargs,
         )
+        if self.sigma_sharing == "filter":
+            raise ValueError(
+                '`sigma_sharing` of a depthwise convolution must be "layer", "input" (one σ for each channel) or a '
+                f"number of groups of channels. Received: sigma_sharing={sigma_sharing!r}"
+            )
         self.depth_multiplier = _arguments.integer("depth_multiplier", depth_multiplier, least=1)
 
     def filters_and_groups(self, channels: int) -> tuple[int, int]:
         return (None if channels is None else channels * self.depth_multiplier), channels
+
+    def sharing(self, channels: int) -> Sharing:
+        if self.sigma_sharing == "layer":
+            return Sharing()
+        count = channels if self.sigma_sharing == "input" else self.sigma_sharing
+        if channels % count != 0:
+            raise ValueError(
+                "The number of channels must be divisible by the number of groups that share a σ. Received: "
+                f"channels={channels}, sigma_sharing={self.sigma_sharing}"
+            )
+        return Sharing(count, of_inputs=True, is_depthwise=True)
 
     @property
     def kernel(self):

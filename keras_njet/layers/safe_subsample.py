@@ -59,6 +59,8 @@ class SafeSubsample(keras.layers.Layer):
         super().__init__(**kwargs)
         if not isinstance(source, (str, BaseNJetConv)):
             raise ValueError(f"`source` must be an N-Jet layer or the name of one. Received: source={source!r}")
+        if isinstance(source, BaseNJetConv):
+            source.check_one_sigma()
         self._source = _Untracked(source)
         self.rate = _arguments.positive("rate", rate)
         self.data_format = _arguments.data_format(data_format)
@@ -66,7 +68,7 @@ class SafeSubsample(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs):
-        source = self._find_source()
+        source = self.find_source()
         channels_first = self.data_format == "channels_first"
         x = ops.transpose(inputs, (0, 2, 3, 1)) if channels_first else inputs
         matrices = []
@@ -86,9 +88,11 @@ class SafeSubsample(keras.layers.Layer):
         name = source if isinstance(source, str) else source.name
         return {**super().get_config(), "source": name, "rate": self.rate, "data_format": self.data_format}
 
-    def _find_source(self):
+    def find_source(self, model: keras.Model | None = None) -> BaseNJetConv:
+        """The N-Jet layer that decides, looked up in `model`, or else in the model that is running, if by name."""
         if isinstance(self._source.layer, str):
-            self._source.layer = _innermost(calling_model()[0], self, self._source.layer)
+            self._source.layer = _innermost(model or calling_model()[0], self, self._source.layer)
+            self._source.layer.check_one_sigma()
         return self._source.layer
 
 

@@ -1,0 +1,229 @@
+"""`convert`, which turns a trained network into an N-Jet network that starts from its filters."""
+
+import dataclasses
+import logging
+
+import keras
+import numpy as np
+
+from keras_njet._backend import inputs_like, is_graph
+from keras_njet.fitting import FittedFilters, fit_filters
+from keras_njet.layers import NJetConv2D, NJetDepthwiseConv2D
+from keras_njet.layers.base_njet_conv import BaseNJetConv
+
+_CONVERTIBLE = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+_KEPT = (
+    "name",
+    "trainable",
+    "strides",
+    "data_format",
+    "activation",
+    "use_bias",
+    "bias_initializer",
+    "bias_regularizer",
+    "bias_constraint",
+    "activity_regularizer",
+)
+_logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvertedLayer:
+    """What became of a convolution.
+
+    Attributes:
+        name: Name of the layer, before and after.
+        error: Relative error ‖approximation - filters‖ / ‖filters‖ of its N-Jet filters. That of a dilated convolution
+            is the error before both are enlarged.
+        sigma: Scale σ in pixels, the largest if there are several.
+        kernel_size: Sizes (height, width) of the filters before conversion, in pixels.
+        new_kernel_size: Sizes of the N-Jet filters.
+    """
+
+    name: str
+    error: float
+    sigma: float
+    kernel_size: tuple[int, int]
+    new_kernel_size: tuple[int, int]
+
+
+def convert(
+    model: keras.Model,
+    order: int = 4,
+    extent: float = 2.0,
+    layers=None,
+    undilate: bool = False,
+    learn_sigma: bool = True,
+    sigma_sharing: str = "layer",
+    max_error: float = 0.5,
+    return_report: bool = False,
+):
+    """Turns the convolutions of a model into N-Jet layers that start from their filters.
+
+    Each `keras.layers.Conv2D` and `keras.layers.DepthwiseConv2D` with filters larger than 1×1 becomes a
+    `keras_njet.NJetConv2D` or `keras_njet.NJetDepthwiseConv2D` of the same name, with the coefficients and the σ that
+    approximate its filters best (`keras_njet.fit_filters`, section III-B of the paper). Strides, padding, groups, bias,
+    activation, regularisers, constraints and dtypes stay, and so do all sizes of feature maps; regularisers and
+    constraints of the kernel become those of the coefficients. Everything else is copied with its weights; layers that
+    are shared stay shared, and models inside the model are converted, too.
+
+    Args:
+        model: Functional or sequential Keras model that has been built. It is not changed.
+        order: Integer N ≥ 0, the highest order of the Gaussian derivatives. Order 4 meets every 3×3 filter exactly.
+            Defaults to 4.
+        extent: Number k > 0, half-width of the filters in units of σ. Defaults to 2.
+        layers: Which convolutions to convert: the name of one, a list of names, a size of filters in pixels (an
+            integer), or a function of a layer that returns a bool. By default all that can be.
+        undilate: Whether to convert dilated convolutions, too: into N-Jet filters without gaps, whose σ is that of the
+            filters before dilation times the dilation rate. Defaults to False.
+        learn_sigma: Whether the scales are trained. Defaults to True.
+        sigma_sharing: "layer", or "filter" for a σ for each filter, which approximates better. Grouped convolutions,
+            and depthwise ones with several filters a channel, keep one σ. Defaults to "layer".
+        max_error: Largest relative error of a layer's filters that is accepted, in [0, 1]. Defaults to 0.5.
+        return_report: Whether to return a report, too. It is logged in any case. Defaults to False.
+
+    Returns:
+        A new model; with `return_report`, the pair of it and a list with a `keras_njet.conversion.ConvertedLayer` for
+        each layer that was converted. It is compiled as `model` is, with a fresh optimizer.
+
+    Raises:
+        ValueError: If the model is neither functional nor sequential or is not built, if it has no convolution to
+            convert, if one that is named cannot be, or if the error of a layer exceeds `max_error`.
+
+    Example:
+
+    >>> inputs = keras.Input((32, 32, 3))
+    >>> model = keras.Model(inputs, keras.layers.Conv2D(8, 3, name="conv")(inputs))
+    >>> converted, report = convert(model, return_report=True)
+    >>> report[0].name, round(report[0].sigma, 2), report[0].error < 1e-5
+    ('conv', 0.5, True)
+    """
+    chosen = _chosen(_layers_of_graph(model), layers, undilate, model.name)
+    twins = {id(layer): _Twin.of(layer, order, extent, learn_sigma, sigma_sharing, max_error) for layer in chosen}
+    copies = []
+
+    def clone(layer):
+        if id(layer) in twins:
+            return twins[id(layer)].layer
+        copy = layer.__class__.from_config(layer.get_config())
+        if isinstance(layer, keras.Layer):  # else an operation, which has no weights
+            copies.append((layer, copy))
+        return copy
+
+    inputs = inputs_like(model, [tensor.shape[1:] for tensor in model.inputs])
+    converted = keras.models.clone_model(model, inputs, clone, recursive=True)
+    for layer, copy in copies:
+        copy.set_weights(layer.get_weights())
+    report = [twins[id(layer)].take_weights(layer) for layer in chosen]
+    return (converted, report) if return_report else converted
+
+
+@dataclasses.dataclass(frozen=True)
+class _Twin:
+    """The N-Jet layer that takes the place of a convolution, and its filters."""
+
+    layer: BaseNJetConv
+    fitted: FittedFilters
+
+    @classmethod
+    def of(cls, layer, order, extent, learn_sigma, sigma_sharing, max_error):
+        kernel = keras.ops.convert_to_numpy(layer.kernel)
+        is_depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+        if is_depthwise:
+            kernel = kernel.reshape(*kernel.shape[:2], 1, -1)
+        if (layer.depth_multiplier if is_depthwise else layer.groups) > 1:
+            sigma_sharing = "layer"
+        fitted = fit_filters(kernel, order, extent, sharing=sigma_sharing)
+        if fitted.error > max_error:
+            raise ValueError(
+                f"An N-Jet of order {order} approximates the filters of layer {layer.name!r} with a relative error of "
+                f"{fitted.error:.3f} only. Expected at most {max_error}: take a higher `order`, other `layers` or a "
+                f"larger `max_error`. Received: order={order}"
+            )
+        reach = layer.dilation_rate[0] * (layer.kernel_size[0] - 1) // 2
+        arguments = {
+            "order": order,
+            "sigma": float(np.max(layer.dilation_rate[0] * fitted.sigma)),
+            "extent": extent,
+            "learn_sigma": learn_sigma,
+            "sigma_sharing": "input" if is_depthwise and sigma_sharing == "filter" else sigma_sharing,
+            "padding": reach if layer.padding == "valid" else "same",
+            "coefficient_regularizer": layer.depthwise_regularizer if is_depthwise else layer.kernel_regularizer,
+            "coefficient_constraint": layer.depthwise_constraint if is_depthwise else layer.kernel_constraint,
+            **{name: getattr(layer, name) for name in _KEPT},
+            "dtype": layer.dtype_policy,
+        }
+        if is_depthwise:
+            return cls(NJetDepthwiseConv2D(layer.depth_multiplier, **arguments), fitted)
+        return cls(NJetConv2D(layer.filters, groups=layer.groups, **arguments), fitted)
+
+    def take_weights(self, layer):
+        """Gives the N-Jet layer, now that it is built, its filters; returns what to report."""
+        self.layer.coefficients.assign(self.fitted.coefficients)
+        self.layer.sigma = layer.dilation_rate[0] * self.fitted.sigma
+        if layer.use_bias:
+            self.layer.bias.assign(keras.ops.convert_to_numpy(layer.bias))  # a copy: JAX may give the other away
+        row = ConvertedLayer(
+            layer.name, self.fitted.error, self.layer.initial_sigma, tuple(layer.kernel_size), self.layer.kernel_size
+        )
+        _logger.info("%s", row)
+        return row
+
+
+def _layers_of_graph(model):
+    """The layers of a model, and those of the models in it, each once."""
+    if not (isinstance(model, keras.Model) and model.built and is_graph(model)):
+        raise ValueError(
+            f"`model` must be a functional or sequential Keras model that has been built. Received: model={model!r}"
+        )
+    found = {}
+    for layer in model.layers:
+        inner = _layers_of_graph(layer) if is_graph(layer) else [layer]
+        found |= {id(one): one for one in inner}
+    return list(found.values())
+
+
+def _chosen(candidates, layers, undilate, model_name):
+    """The convolutions to convert."""
+    convertible = [layer for layer in candidates if _obstacle(layer, undilate) is None]
+    if layers is None:
+        chosen = convertible
+    elif callable(layers):
+        chosen = [layer for layer in convertible if layers(layer)]
+    elif isinstance(layers, int):
+        chosen = [layer for layer in convertible if set(layer.kernel_size) == {layers}]
+    else:
+        names = {layers} if isinstance(layers, str) else set(layers)
+        chosen = [layer for layer in candidates if layer.name in names]
+        for name in names - {layer.name for layer in chosen}:
+            raise ValueError(f"`layers` must be names of layers of the model. Received: layers={name!r}")
+        for layer in chosen:
+            if obstacle := _obstacle(layer, undilate):
+                raise ValueError(
+                    f"`layers` must be layers that can be converted: {obstacle}. Received: layers={layer.name!r}"
+                )
+    if not chosen:
+        raise ValueError(
+            "The model must have a Conv2D or DepthwiseConv2D that `layers` chooses and that can be converted, with "
+            f"filters larger than 1×1. Received: model={model_name!r}, layers={layers!r}"
+        )
+    return chosen
+
+
+def _obstacle(layer, undilate):
+    """Why a layer can't be converted; None if it can."""
+    if type(layer) not in _CONVERTIBLE:
+        return f"{type(layer).__name__} is neither Conv2D nor DepthwiseConv2D"
+    sizes, strides, dilations = layer.kernel_size, layer.strides, layer.dilation_rate
+    if set(sizes) == {1}:
+        return "its filters are 1×1"
+    if max(dilations) > 1 and not undilate:
+        return "it is dilated, and `undilate` is False"
+    is_square = len(set(sizes)) == 1 and sizes[0] % 2 == 1
+    if not is_square and (layer.padding == "valid" or max(strides) > 1 or max(dilations) > 1):
+        return 'filters that are not square or of even size need padding="same" and neither strides nor dilation'
+    if len(set(dilations)) > 1:
+        return "its dilation rates differ"
+    if layer.padding == "same" and max(strides) > min(sizes):
+        return "its strides are larger than its filters"
+    return None

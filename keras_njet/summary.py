@@ -1,0 +1,222 @@
+"""`summary`, the table of a network with what its layers have learned; and what it is made of."""
+
+import math
+import numbers
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from keras_njet._backend import inner_layers, is_graph, layer_shapes, print_msg
+from keras_njet.layers import NJetASPP, SafeSubsample
+from keras_njet.layers.base_njet_conv import BaseNJetConv
+
+_WIDTH = 100  # columns of a terminal
+_HEADER = ("Layer", "Class", "Order", "σ (pixels)", "Filter", "Feature map", "Parameters")
+
+
+def summary(model: keras.Model, input_shape=None, print_fn: Callable[[str], None] | None = None) -> None:
+    """Prints a table of the layers of a model, with σ and all sizes as they are now.
+
+    `keras.Model.summary` has None wherever a size depends on σ. Here filters and feature maps have the sizes that
+    belong to the present scales (sections III-C and IV of the paper). There is a row for each layer that has weights or
+    changes the size of its input, also inside models that the model contains. The model is not run to find the sizes.
+
+    Args:
+        model: A `keras.Model` that has been built.
+        input_shape: Shape of the input without the batch axis, in pixels and channels; a list of them if there are
+            several inputs. Defaults to that of the model; if it has none that is fixed, feature maps are shown as "?".
+        print_fn: Function that is called on each line. By default lines are printed as Keras prints them.
+
+    Raises:
+        ValueError: If `model` is no Keras model or is not built, or if `input_shape` does not fit it.
+
+    Example:
+
+    >>> model = keras.Sequential(
+    ...     [keras.Input((32, 32, 3)), keras_njet.NJetConv2D(8, subsample_rate=4.0, name="njet")], name="small"
+    ... )
+    >>> summary(model)
+    Model: "small"
+    Layer  Class       Order  σ (pixels)  Filter  Feature map  Parameters
+    ---------------------------------------------------------------------
+    njet   NJetConv2D      3        1.00     5×5      26×26×8         249
+    ---------------------------------------------------------------------
+    Parameters: 249, of these trainable: 249
+    """
+    print_fn = print_msg if print_fn is None else print_fn
+    layers = layers_by_path(require_built(model))
+    has_diverged = not all(np.isfinite(sigmas_of(layer)).all() for _, layer in layers)
+    shapes = {} if has_diverged else shapes_of_layers(model, input_shape)
+    rows = []
+    for path, layer in layers:
+        within = {id(weight) for inner in inner_layers(layer) for weight in inner.weights}
+        own = [weight for weight in layer.weights if id(weight) not in within]
+        if own or isinstance(layer, SafeSubsample) or (not inner_layers(layer) and _resizes(layer, shapes)):
+            rows.append((path, *_describe(layer), _shape(layer, shapes), f"{_count(own):,}" if own else ""))
+    total, trainable = _count(model.weights), _count(model.trainable_weights)
+    for line in (
+        f'Model: "{model.name}"',
+        *_table(rows),
+        f"Parameters: {total:,}, of these trainable: {trainable:,}",
+    ):
+        print_fn(line)
+
+
+def layers_by_path(model: keras.Model) -> list[tuple[str, keras.Layer]]:
+    """All layers inside a model, each once, after the names of the layers that lead to it: "encoder/conv1"."""
+    found = {}
+
+    def visit(container, prefix):
+        for layer in inner_layers(container, recursive=False):
+            if id(layer) not in found:
+                found[id(layer)] = prefix + layer.name, layer
+                visit(layer, f"{prefix}{layer.name}/")
+
+    visit(model, "")
+    return list(found.values())
+
+
+def shapes_of_layers(model: keras.Model, input_shape=None, required: bool = False) -> dict[int, tuple[tuple, tuple]]:
+    """Shapes of the input and the output of each layer at the present σ, by the id of the layer.
+
+    Args:
+        model: A `keras.Model` that has been built.
+        input_shape: As in `summary`.
+        required: Whether to raise ValueError if the shape of the input is not known. Else the result is empty.
+    """
+    tensors = getattr(require_built(model), "inputs", None) or []
+    if input_shape is None:
+        given = [tensor.shape[1:] for tensor in tensors]
+    else:
+        given = input_shape if isinstance(input_shape, list) and _is_nested(input_shape) else [input_shape]
+    if not given or not all(map(_is_fixed, given)) or (tensors and not _fit(given, tensors)):
+        if input_shape is None and not required:
+            return {}
+        raise ValueError(
+            "`input_shape` must give the shape of the input without the batch axis, as integers above 0 (a list of "
+            f"shapes if there are several inputs). Received: input_shape={input_shape}, model={model.name!r} with "
+            f"inputs={[tuple(tensor.shape) for tensor in tensors]}"
+        )
+    batches = [tensor.shape[0] or 1 for tensor in tensors] or [1] * len(given)
+    dtypes = [tensor.dtype for tensor in tensors] or [keras.config.floatx()] * len(given)
+    inputs = [
+        keras.KerasTensor((batch, *shape), dtype) for batch, shape, dtype in zip(batches, given, dtypes, strict=True)
+    ]
+    return layer_shapes(model, as_inputs(model, inputs))
+
+
+def as_inputs(model: keras.Model, tensors: list):
+    """Tensors in the structure in which a model takes its inputs; Keras warns of any other."""
+    if is_graph(model) and not isinstance(model, keras.Sequential):
+        return keras.tree.pack_sequence_as(model.input, tensors)
+    return tensors if len(tensors) > 1 else tensors[0]
+
+
+def height_and_width(layer: keras.Layer, shape: tuple) -> tuple[int, int] | None:
+    """Size of a feature map of this shape in pixels, None if it is none."""
+    if len(shape) != 4:
+        return None
+    return shape[1:3] if _channels_last(layer) else shape[2:4]
+
+
+def sigmas_of(layer: keras.Layer) -> np.ndarray:
+    """The scales σ of a layer in pixels, as a vector; empty if it is no N-Jet layer."""
+    if isinstance(layer, NJetASPP):
+        return np.array(layer.sigmas)
+    if isinstance(layer, BaseNJetConv) and layer.built:
+        return np.atleast_1d(keras.ops.convert_to_numpy(layer.sigma)).astype("float64")
+    return np.array([])
+
+
+def format_sigmas(sigmas: np.ndarray) -> str:
+    """A scale, or the range of several."""
+    least, most = f"{sigmas.min():.2f}", f"{sigmas.max():.2f}"
+    return least if least == most else f"{least}–{most}"
+
+
+def format_filter_size(layer: keras.Layer) -> str:
+    """Size of a layer's filters, or the range of several; empty if it has none."""
+    if isinstance(layer, NJetASPP):
+        sizes = [(size, size) for size in layer.kernel_sizes]
+    elif isinstance(layer, BaseNJetConv) and not np.isfinite(sigmas_of(layer)).all():
+        return "?"  # training has diverged
+    else:
+        size = getattr(layer, "kernel_size", ())
+        sizes = [(size, size) if isinstance(size, int) else size]
+    texts = dict.fromkeys("×".join(map(str, size)) for size in (min(sizes), max(sizes)))
+    return "–".join(texts)
+
+
+def require_built(model) -> keras.Model:
+    """A Keras model, which must have been built."""
+    if not isinstance(model, keras.Model) or not model.built:
+        raise ValueError(f"`model` must be a Keras model that has been built. Received: model={model!r}")
+    return model
+
+
+def _describe(layer):
+    """Class, order, σ and filter size of a layer, as texts."""
+    sigmas = sigmas_of(layer)
+    order, sigma = (str(layer.order), format_sigmas(sigmas)) if sigmas.size else ("", "")
+    return type(layer).__name__, order, sigma, format_filter_size(layer)
+
+
+def _shape(layer, shapes):
+    """Shape of a layer's output without the batch axis, the channels last."""
+    if id(layer) not in shapes:
+        return "?"
+    _, output = shapes[id(layer)]
+    size = height_and_width(layer, output)
+    if size is not None:
+        output = (output[0], *size, output[3 if _channels_last(layer) else 1])
+    return "×".join(map(str, output[1:]))
+
+
+def _resizes(layer, shapes):
+    """Whether a layer changes the height or width of its input, or makes of a feature map something else."""
+    sizes = [height_and_width(layer, shape) for shape in shapes.get(id(layer), ())]
+    return len(set(sizes)) > 1
+
+
+def _table(rows):
+    """Lines of a table at most as wide as a terminal: the beginning of long names gives way."""
+    widths = [max(map(len, column)) for column in zip(_HEADER, *rows, strict=True)]
+    room = max(12, _WIDTH - sum(widths[1:]) - 2 * (len(widths) - 1))
+    widths[0] = min(widths[0], room)
+    rows = [(name if len(name) <= room else "…" + name[1 - room :], *others) for name, *others in rows]
+    lines = [
+        "  ".join(
+            text.ljust(width) if number < 2 else text.rjust(width)
+            for number, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in (_HEADER, *rows)
+    ]
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    return [lines[0], rule, *lines[1:], rule]
+
+
+def _count(weights):
+    return sum(math.prod(weight.shape) for weight in weights)
+
+
+def _channels_last(layer):
+    return (getattr(layer, "data_format", None) or keras.config.image_data_format()) == "channels_last"
+
+
+def _is_nested(shapes):
+    return not all(size is None or isinstance(size, numbers.Integral) for size in shapes)
+
+
+def _fit(shapes, tensors):
+    """Whether shapes without the batch axis are those of a model's inputs, as far as these are known."""
+    known = [tuple(tensor.shape[1:]) for tensor in tensors]
+    return list(map(len, shapes)) == list(map(len, known)) and all(
+        size == of_model or of_model is None
+        for shape, whole in zip(shapes, known, strict=True)
+        for size, of_model in zip(shape, whole, strict=True)
+    )
+
+
+def _is_fixed(shape):
+    return isinstance(shape, (tuple, list)) and all(isinstance(size, numbers.Integral) and size > 0 for size in shape)

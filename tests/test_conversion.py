@@ -1,0 +1,236 @@
+"""Guards `convert`: predictions and shapes stay, whatever the model, and what can't be converted is named."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_njet import NJetConv2D, NJetDepthwiseConv2D, convert, fit_filters
+from tests.oracles import to_numpy
+
+RNG = np.random.default_rng(0)
+
+
+def images(*shape):
+    return RNG.normal(size=shape).astype("float32")
+
+
+def assert_same_predictions(model, converted, *shape, tolerance=1e-4):
+    x = images(*shape)
+    expected = to_numpy(model(x))
+    np.testing.assert_allclose(to_numpy(converted(x)), expected, atol=tolerance * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize(
+    ("size", "arguments"),
+    [
+        (3, {"padding": "same", "strides": 2}),
+        (3, {"padding": "valid", "strides": 2, "groups": 2}),
+        (3, {"padding": "valid", "activation": "relu"}),
+        (2, {"padding": "same", "use_bias": False}),
+        ((1, 3), {"padding": "same"}),
+    ],
+)
+def test_a_converted_convolution_has_its_outputs(size, arguments, data_format):
+    shape = (2, 11, 8, 4) if data_format == "channels_last" else (2, 4, 11, 8)
+    if data_format == "channels_first" and keras.backend.backend() == "tensorflow":
+        pytest.skip("TensorFlow's convolution on a CPU has no channels_first")
+    layer = keras.layers.Conv2D(6, size, data_format=data_format, bias_initializer="normal", name="conv", **arguments)
+    model = keras.Sequential([keras.Input(shape[1:]), layer])
+    converted = convert(model)
+    assert type(converted.get_layer("conv")) is NJetConv2D
+    assert converted.output_shape == model.output_shape
+    assert_same_predictions(model, converted, *shape)
+
+
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_a_converted_depthwise_convolution_has_its_outputs(strides, padding):
+    layer = keras.layers.DepthwiseConv2D(3, strides, padding, 2, bias_initializer="normal", name="conv")
+    model = keras.Sequential([keras.Input((9, 12, 4)), layer])
+    converted = convert(model)
+    assert type(converted.get_layer("conv")) is NJetDepthwiseConv2D
+    assert_same_predictions(model, converted, 2, 9, 12, 4)
+
+
+def test_regularizers_constraints_dtype_and_trainable_stay():
+    layer = keras.layers.Conv2D(
+        4,
+        3,
+        kernel_regularizer=keras.regularizers.L2(0.1),
+        bias_regularizer="l1",
+        activity_regularizer="l2",
+        kernel_constraint="max_norm",
+        bias_constraint="non_neg",
+        dtype="mixed_bfloat16",
+        trainable=False,
+        name="conv",
+    )
+    twin = convert(keras.Sequential([keras.Input((8, 8, 2)), layer])).get_layer("conv")
+    assert twin.coefficient_regularizer.l2 == pytest.approx(0.1)
+    assert isinstance(twin.bias_regularizer, keras.regularizers.L1)
+    assert isinstance(twin.activity_regularizer, keras.regularizers.L2)
+    assert isinstance(twin.coefficient_constraint, keras.constraints.MaxNorm)
+    assert isinstance(twin.bias_constraint, keras.constraints.NonNeg)
+    assert (twin.dtype_policy.name, twin.trainable) == ("mixed_bfloat16", False)
+
+
+def nested_model():
+    """A shared convolution, a model in the model, one in that, normalisation, a sum and an operation."""
+    inner = keras.Sequential(
+        [keras.Input((10, 10, 4)), keras.layers.Conv2D(4, 3, padding="same", name="deep")], name="b"
+    )
+    middle_inputs = keras.Input((10, 10, 4))
+    middle = keras.Model(middle_inputs, keras.layers.ReLU()(inner(middle_inputs)) + 1.0, name="a")
+    inputs = keras.Input((10, 10, 4))
+    shared = keras.layers.Conv2D(4, 3, padding="same", name="shared")
+    x = keras.layers.BatchNormalization(name="norm")(shared(shared(inputs)))
+    x = keras.layers.Add()([middle(x), keras.layers.Conv2D(4, 1, name="pointwise")(x)])
+    return keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x), name="outer")
+
+
+def test_models_in_models_and_shared_layers():
+    model = nested_model()
+    model.get_layer("norm").set_weights([RNG.uniform(0.5, 1.5, 4) for _ in range(4)])
+    model.compile(keras.optimizers.SGD(0.03), "mse")
+    before = [to_numpy(weight) for weight in model.weights]
+    converted, report = convert(model, return_report=True)
+    assert sorted(row.name for row in report) == ["deep", "shared"]
+    assert type(converted.get_layer("shared")) is NJetConv2D
+    assert type(converted.get_layer("a").get_layer("b").get_layer("deep")) is NJetConv2D
+    assert type(converted.get_layer("pointwise")) is keras.layers.Conv2D
+    assert {layer.name for layer in converted.layers} == {layer.name for layer in model.layers}
+    assert_same_predictions(model, converted, 2, 10, 10, 4)
+    assert float(converted.optimizer.learning_rate) == pytest.approx(0.03)
+    for weight, value in zip(model.weights, before, strict=True):
+        np.testing.assert_array_equal(to_numpy(weight), value)
+    converted.fit(images(4, 10, 10, 4), np.zeros((4, 4)), verbose=0)  # σ is learned
+    assert converted.get_layer("shared").log2_sigma.current() != pytest.approx(report[0].sigma, abs=1e-7)
+
+
+def test_the_report_is_that_of_the_fit():
+    model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(8, 7, padding="same", name="conv")])
+    converted, (row,) = convert(model, order=3, max_error=1.0, return_report=True)
+    fitted = fit_filters(model.get_layer("conv").kernel, order=3)
+    twin = converted.get_layer("conv")
+    assert (row.name, row.kernel_size, row.new_kernel_size) == ("conv", (7, 7), twin.kernel_size)
+    assert row.error == pytest.approx(fitted.error)
+    assert row.sigma == pytest.approx(fitted.sigma)
+    np.testing.assert_allclose(to_numpy(twin.coefficients), fitted.coefficients, rtol=1e-5)
+
+
+def test_each_filter_may_have_its_sigma():
+    inputs = keras.Input((12, 12, 3))
+    x = keras.layers.DepthwiseConv2D(5, padding="same", name="depth")(
+        keras.layers.Conv2D(4, 5, padding="same", name="conv")(inputs)
+    )
+    model = keras.Model(inputs, x)
+    apart, report = convert(model, sigma_sharing="filter", max_error=1.0, return_report=True)
+    for row in report:
+        twin, kernel = apart.get_layer(row.name), to_numpy(model.get_layer(row.name).kernel)
+        fitted = fit_filters(kernel.reshape(5, 5, -1, 4), order=4, sharing="filter")
+        np.testing.assert_allclose(to_numpy(twin.sigma), fitted.sigma, rtol=1e-5)
+        assert row.error == pytest.approx(fitted.error)
+        assert row.error < fit_filters(kernel.reshape(5, 5, -1, 4), order=4).error
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_a_dilated_convolution_becomes_one_of_larger_sigma(padding):
+    # On a smooth image a filter with gaps and the same filter without them, as wide, give much the same.
+    smooth = np.exp(-((np.mgrid[:40, :40] - 19.5) ** 2).sum(axis=0) / (2 * 9.0**2))[None, :, :, None].astype("float32")
+    kernel = np.outer([1, 2, 1], [1, 2, 1])[:, :, None, None] / 16
+    layer = keras.layers.Conv2D(1, 3, padding=padding, dilation_rate=3, use_bias=False, name="conv")
+    model = keras.Sequential([keras.Input((40, 40, 1)), layer])
+    layer.set_weights([kernel])
+    with pytest.raises(ValueError, match="convert"):
+        convert(model)
+    twin = convert(model, undilate=True).get_layer("conv")
+    assert float(to_numpy(twin.sigma)) == pytest.approx(3 * fit_filters(kernel, 4).sigma)
+    expected, found = to_numpy(model(smooth)), to_numpy(twin(smooth))
+    assert found.shape == expected.shape
+    inner = (slice(None), slice(4, -4), slice(4, -4))
+    np.testing.assert_allclose(found[inner], expected[inner], atol=0.1 * expected.max())
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        ("first", ["first"]),
+        (["first", "second"], ["first", "second"]),
+        (5, ["second"]),
+        (lambda layer: layer.filters == 8, ["second"]),
+        (None, ["first", "second"]),
+    ],
+)
+def test_layers_are_chosen_by_name_size_or_function(layers, expected):
+    model = keras.Sequential(
+        [
+            keras.Input((9, 9, 2)),
+            keras.layers.Conv2D(4, 3, name="first"),
+            keras.layers.Conv2D(8, 5, name="second"),
+            keras.layers.Conv2D(8, 1, name="pointwise"),
+        ]
+    )
+    converted, report = convert(model, layers=layers, max_error=1.0, return_report=True)
+    assert [row.name for row in report] == expected
+    assert [layer.name for layer in converted.layers if isinstance(layer, NJetConv2D)] == expected
+
+
+def test_what_cannot_be_converted_is_said_and_the_model_stays():
+    def model(*layers):
+        return keras.Sequential([keras.Input((9, 9, 2)), *layers])
+
+    transposed = model(keras.layers.Conv2DTranspose(4, 3, name="up"))
+    pointwise = model(keras.layers.Conv2D(4, 1, name="point"))
+    convolution = model(keras.layers.Conv2D(4, 3, name="conv"))
+    for bad, arguments, message in (
+        (model(keras.layers.Flatten()), {}, "filters larger than 1×1.*Received: model="),
+        (transposed, {}, "filters larger than 1×1"),
+        (transposed, {"layers": "up"}, "Conv2DTranspose is neither.*Received: layers='up'"),
+        (pointwise, {}, "filters larger than 1×1"),
+        (pointwise, {"layers": "point"}, "its filters are 1×1"),
+        (model(keras.layers.Conv2D(4, 2, name="even")), {"layers": "even"}, "even size"),
+        (model(keras.layers.Conv2D(4, 3, 4, "same", name="far")), {"layers": "far"}, "strides are larger"),
+        (convolution, {"layers": "missing"}, "Received: layers='missing'"),
+        (convolution, {"order": 1, "max_error": 0.1}, "Expected at most 0.1.*Received: order=1"),
+        (convolution, {"order": -1}, "Received: order=-1"),
+        (keras.layers.Conv2D(4, 3), {}, "Received: model=<Conv2D"),
+        (keras.Sequential([keras.layers.Conv2D(4, 3)]), {}, "has been built"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            convert(bad, **arguments)
+    assert type(convolution.get_layer("conv")) is keras.layers.Conv2D
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="compiling takes minutes; the graph is the same")
+@pytest.mark.parametrize(("name", "count"), [("MobileNetV2", 18), ("ResNet50", 17), ("EfficientNetB0", 17)])
+def test_applications_of_keras(name, count):
+    model = getattr(keras.applications, name)(weights=None, input_shape=(64, 64, 3), classes=7)
+    converted, report = convert(model, max_error=1.0, return_report=True)
+    assert len(report) == count
+    assert converted.output_shape == model.output_shape
+    of_3x3 = [row for row in report if row.kernel_size == (3, 3)]
+    assert max(row.error for row in of_3x3) < 0.05
+    converted, _ = convert(model, layers=3, return_report=True)
+    assert_same_predictions(model, converted, 1, 64, 64, 3)
+
+
+def test_a_backbone_of_keras_cv():
+    keras_cv = pytest.importorskip("keras_cv", reason="keras-cv is not installed")
+    backbone = keras_cv.models.ResNetBackbone([8, 8], [1, 1], [1, 2], input_shape=(32, 32, 3))
+    converted = convert(backbone, layers=3)
+    assert_same_predictions(backbone, converted, 1, 32, 32, 3)
+
+
+def test_the_original_goes_on_when_the_copy_is_trained():
+    # JAX deletes the arrays that a compiled step was given: the two must not share them.
+    inputs = keras.Input((8, 8, 2))
+    x = keras.layers.Conv2D(3, 3, bias_initializer="normal")(inputs)
+    x = keras.layers.BatchNormalization()(x)
+    model = keras.Model(inputs, x)
+    x = images(2, 8, 8, 2)
+    expected = model.predict(x, verbose=0)
+    copy = convert(model)
+    copy.compile("sgd", "mse")
+    copy.fit(x, expected, verbose=0)
+    np.testing.assert_array_equal(model.predict(x, verbose=0), expected)

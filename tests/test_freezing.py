@@ -1,0 +1,160 @@
+"""Guards `freeze`: the same predictions by plain Keras layers, which load where there is no keras_njet."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from keras_njet import ASPP, NJetASPP, NJetConv2D, NJetDepthwiseConv2D, SafeSubsample, convert, freeze
+from keras_njet._backend import inner_layers
+from keras_njet.layers import ResizeLike
+from tests.oracles import to_numpy
+
+RNG = np.random.default_rng(0)
+
+
+def images(*shape):
+    return RNG.normal(size=shape).astype("float32")
+
+
+def assert_frozen(model, *shape, **arguments):
+    """The frozen model predicts the same, and all its layers are Keras' own."""
+    frozen = freeze(model, **arguments)
+    x = images(*shape)
+    expected = to_numpy(model(x))
+    np.testing.assert_allclose(to_numpy(frozen(x)), expected, atol=1e-5 * np.abs(expected).max())
+    assert {type(layer).__module__.partition(".")[0] for layer in inner_layers(frozen)} == {"keras"}
+    assert frozen.name == model.name
+    return frozen
+
+
+def one_layer(layer, *shape):
+    return keras.Sequential([keras.Input(shape), layer])
+
+
+@pytest.mark.parametrize("sigma", [0.5, 1.7])
+@pytest.mark.parametrize("padding", ["same", "valid", 0, 2])
+@pytest.mark.parametrize("strides", [1, 2, (5, 3)])
+def test_a_convolution_of_any_geometry(sigma, padding, strides):
+    layer = NJetConv2D(6, 2, sigma, padding=padding, strides=strides, groups=2, activation="relu", name="njet")
+    layer.bias_initializer = keras.initializers.RandomNormal()
+    frozen = assert_frozen(one_layer(layer, 13, 12, 4), 2, 13, 12, 4)
+    assert type(frozen.get_layer("njet")) is keras.layers.Conv2D
+
+
+@pytest.mark.parametrize("padding", ["same", 1])
+def test_a_depthwise_convolution(padding):
+    layer = NJetDepthwiseConv2D(2, sigma=1.2, strides=2, padding=padding, use_bias=False, name="njet")
+    frozen = assert_frozen(one_layer(layer, 11, 8, 3), 2, 11, 8, 3)
+    assert type(frozen.get_layer("njet")) is keras.layers.DepthwiseConv2D
+
+
+def test_channels_first():
+    if keras.backend.backend() == "tensorflow":
+        pytest.skip("TensorFlow's convolution on a CPU has no channels_first")
+    layer = NJetConv2D(3, subsample_rate=2.0, data_format="channels_first", activation="relu")
+    assert_frozen(one_layer(layer, 4, 10, 9), 2, 4, 10, 9)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_pyramids(tied):
+    coefficients = {"coefficient_initializer": "glorot_uniform"}
+    njet = NJetASPP(3, sigmas=(0.7, 2.0), tied=tied, name="pyramid", **coefficients)
+    frozen = assert_frozen(one_layer(njet, 12, 9, 4), 2, 12, 9, 4)
+    assert frozen.get_layer("pyramid").kernel_size == (9, 9)
+    dilated = ASPP(3, rates=(1, 3), tied=tied, kernel_initializer="glorot_uniform", name="pyramid")
+    assert_frozen(one_layer(dilated, 12, 9, 4), 2, 12, 9, 4)
+
+
+def subsampling_network(shape):
+    """Safe subsampling in a layer that is used twice, of a shortcut, in a model in the model; logits as the input."""
+    inner_inputs = keras.Input((None, None, 4))
+    source = NJetConv2D(4, sigma=2.0, subsample_rate=4.0, activation="tanh", name="source")
+    x = source(source(inner_inputs))
+    shortcut = SafeSubsample(source, name="shortcut")
+    x = keras.layers.Add()([x, shortcut(shortcut(inner_inputs))])
+    block = keras.Model(inner_inputs, x, name="block")
+    inputs = keras.Input(shape)
+    x = block(keras.layers.Conv2D(4, 1)(inputs))
+    x = ResizeLike()([keras.layers.BatchNormalization(name="norm")(x), inputs])
+    return keras.Model(inputs, x * 2.0, name="network")
+
+
+def test_feature_maps_that_follow_sigma_become_fixed():
+    model = subsampling_network((17, 14, 3))
+    model.get_layer("norm").set_weights([RNG.uniform(0.5, 1.5, 4) for _ in range(4)])
+    frozen = assert_frozen(model, 2, 17, 14, 3)
+    block = frozen.get_layer("block")
+    assert block.output_shape == (None, 8, 6, 4)
+    assert [layer.name for layer in block.layers if type(layer) is keras.layers.Conv2D] == ["source"]
+    source = model.get_layer("block").get_layer("source")
+    source.sigma = 0.5
+    model.get_layer("norm").gamma.assign(np.full(4, 3.0))
+    assert_frozen(model, 2, 17, 14, 3)
+
+
+def test_images_of_any_size():
+    model = keras.Sequential([keras.Input((None, None, 3)), NJetConv2D(4), keras.layers.GlobalMaxPooling2D()])
+    frozen = assert_frozen(model, 2, 9, 7, 3)
+    np.testing.assert_allclose(
+        to_numpy(frozen(np.ones((1, 6, 11, 3)))), to_numpy(model(np.ones((1, 6, 11, 3)))), atol=1e-5
+    )
+    model = subsampling_network((None, None, 3))
+    with pytest.raises(ValueError, match=r"`input_shape` must give.*Received: input_shape=\(None, None, 3\)"):
+        freeze(model)
+    assert_frozen(model, 2, 12, 15, 3, input_shape=(12, 15, 3))
+
+
+def test_several_inputs():
+    inputs = [keras.Input((None, None, 2), name="one"), keras.Input((8, 8, 2), name="other")]
+    x = keras.layers.Add()([NJetConv2D(3, subsample_rate=4.0)(inputs[0]), NJetConv2D(3, subsample_rate=4.0)(inputs[1])])
+    model = keras.Model(inputs, x)
+    frozen = freeze(model, input_shape=[(8, 8, 2), (8, 8, 2)])
+    x = [images(1, 8, 8, 2), images(1, 8, 8, 2)]
+    np.testing.assert_allclose(to_numpy(frozen(x)), to_numpy(model(x)), atol=1e-5)
+    assert [layer.name for layer in frozen.layers[:2]] == ["one", "other"]
+    with pytest.raises(ValueError, match="a list of 2 shapes"):
+        freeze(model, input_shape=[(8, 8, 2)])
+
+
+@pytest.mark.parametrize("model", [NJetConv2D(3), keras.Sequential([NJetConv2D(3)]), "model"])
+def test_what_is_no_built_graph_is_refused(model):
+    with pytest.raises(ValueError, match=r"has been built. Received: model="):
+        freeze(model)
+
+
+def test_a_frozen_model_loads_without_keras_njet(tmp_path):
+    # From a convolution to the N-Jet and back; in a process in which keras_njet can't be imported.
+    inputs = keras.Input((12, 12, 3))
+    x = keras.layers.Conv2D(4, 3, strides=2, activation="relu")(inputs)
+    x = keras.layers.DepthwiseConv2D(3)(x)
+    converted = convert(keras.Model(inputs, x))
+    converted.compile("adam", "mse")
+    x = images(2, 12, 12, 3)
+    model = freeze(converted)
+    model.save(tmp_path / "frozen.keras")
+    np.save(tmp_path / "x.npy", x)
+    script = (
+        "import sys; sys.modules['keras_njet'] = None\n"
+        "import keras, numpy\n"
+        "model = keras.models.load_model('frozen.keras')\n"
+        "numpy.save('y.npy', model.predict(numpy.load('x.npy'), verbose=0))\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), to_numpy(converted(x)), atol=1e-5)
+
+
+def test_the_original_goes_on_when_the_copy_is_trained():
+    # JAX deletes the arrays that a compiled step was given: the two must not share them.
+    inputs = keras.Input((8, 8, 2))
+    x = NJetConv2D(3, bias_initializer="normal")(inputs)
+    x = ASPP(2, rates=(1, 2))(NJetASPP(2, sigmas=(1.0,))(x))
+    model = keras.Model(inputs, x)
+    x = images(2, 8, 8, 2)
+    expected = model.predict(x, verbose=0)
+    copy = freeze(model)
+    copy.compile("sgd", "mse")
+    copy.fit(x, expected, verbose=0)
+    np.testing.assert_array_equal(model.predict(x, verbose=0), expected)
