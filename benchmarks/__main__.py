@@ -7,6 +7,6 @@ import pathlib
 import subprocess
 import sys
 
-for name in ("layers", "nin", "first_step", "growth", "bounds"):
+for name in ("layers", "nin", "first_step", "sharing", "growth", "bounds"):
     print(f"\n{name}.py", flush=True)
     subprocess.run([sys.executable, pathlib.Path(__file__).with_name(f"{name}.py"), *sys.argv[1:]], check=True)

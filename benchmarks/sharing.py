@@ -1,0 +1,62 @@
+"""Measures what a σ for each filter, each channel or each group of filters costs.
+
+    python benchmarks/sharing.py                      # every installed backend; a table, and JSON in results/
+
+A figure is the time of a forward and backward pass of the N-Jet layer (order 3) divided by that of
+`keras.layers.Conv2D` with filters of the same support; all layers run in one process, in turn.
+"""
+
+import json
+
+import layers
+import timing
+
+SHARING = ("layer", 8, "filter", "input")
+
+
+def main():
+    parser = timing.argument_parser(__doc__)
+    parser.add_argument("--workload", choices=layers.WORKLOADS, default="32x32x96-192")
+    parser.add_argument("--sigmas", type=float, nargs="+", default=(0.5, 1.0, 2.0))
+    parser.add_argument("--sigma", type=float)
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    if arguments.backend:
+        print(json.dumps(measure(arguments.workload, arguments.sigma, arguments.repeats)))
+        return
+    print("| backend | σ | " + " | ".join(f"{sharing}" for sharing in SHARING) + " |\n" + "|---" * 6 + "|")
+    for backend in arguments.backends:
+        rows = []
+        for sigma in arguments.sigmas:
+            options = ("--workload", arguments.workload, "--sigma", sigma, "--repeats", arguments.repeats)
+            rows.append(timing.in_a_process(__file__, backend, *options))
+            seconds = rows[-1]["seconds"]
+            cells = " | ".join(f"{seconds[str(sharing)] / seconds['Keras']:.2f}" for sharing in SHARING)
+            print(f"| {backend} | {sigma} | {cells} |", flush=True)
+        timing.save(arguments.out, "sharing", backend, rows)
+
+
+def measure(workload, sigma, repeats):
+    import keras
+    import numpy as np
+
+    import keras_njet
+
+    _, batch, size, channels, filters = layers.WORKLOADS[workload]
+    x = np.random.default_rng(0).normal(size=(batch, size, size, channels)).astype("float32")
+    njets = {str(sharing): keras_njet.NJetConv2D(filters, sigma=sigma, sigma_sharing=sharing) for sharing in SHARING}
+    support = njets["layer"].kernel_size
+    passes = {"Keras": keras.layers.Conv2D(filters, support, padding="same"), **njets}
+    for layer in passes.values():
+        layer.build(x.shape)
+    times = timing.interleaved([timing.training_pass(layer, x) for layer in passes.values()], repeats, budget=30.0)
+    return {
+        "versions": timing.versions(),
+        "workload": workload,
+        "sigma": sigma,
+        "seconds": dict(zip(passes, times, strict=True)),
+    }
+
+
+if __name__ == "__main__":
+    main()
