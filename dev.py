@@ -8,6 +8,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import time
 import venv
 
@@ -31,10 +32,22 @@ def main():
         for backend in BACKENDS:
             print(f"\n=== tests on {backend}", flush=True)
             start = time.monotonic()
-            run("-m", "pytest", *IN_PARALLEL, *arguments, backend=backend, OMP_NUM_THREADS="1")
+            with tempfile.TemporaryDirectory() as cache:
+                variables = compiling_less(cache) if backend == "jax" else {}
+                run("-m", "pytest", *IN_PARALLEL, *arguments, backend=backend, OMP_NUM_THREADS="1", **variables)
             print(f"=== {backend}: {time.monotonic() - start:.0f} s", flush=True)
     else:
         sys.exit(__doc__)
+
+
+def compiling_less(cache):
+    """Has JAX compile quickly rather than well, and what one process has compiled serve the others."""
+    return {
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "JAX_COMPILATION_CACHE_DIR": cache,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
+    }
 
 
 def set_up(extras):

@@ -11,7 +11,7 @@ import json
 import layers
 import timing
 
-SHARING = ("layer", 8, "filter", "input")
+SHARING = ("layer", 3, "filter", "input")
 
 
 def main():

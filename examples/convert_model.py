@@ -43,7 +43,7 @@ def parse_arguments(given=None):
     parser.add_argument("--data-dir", help="folder with the original files; else Keras downloads them")
     parser.add_argument("--images", type=int, help="train on the first so many images; default: all")
     parser.add_argument("--test-images", type=int, help="test on the first so many images; default: all")
-    parser.add_argument("--learning-rate", type=float, default=1e-4, help="of Adam")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="of Adam")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--backend", choices=["jax", "tensorflow", "torch"], default=os.environ.get("KERAS_BACKEND", "jax")

@@ -61,6 +61,13 @@ def test_the_first_step(tmp_path):
     assert row["N-Jet"]["megabytes"] > 0
 
 
+def test_what_a_sigma_for_each_filter_costs(tmp_path):
+    output = run("sharing.py", "--workload", "41x41x512-21", "--sigmas", 0.5, "--repeats", 1, "--out", tmp_path)
+    (row,) = json.loads((tmp_path / f"sharing_{BACKEND}.json").read_text())
+    assert f" | {row['seconds']['layer'] / row['seconds']['Keras']:.2f} | " in output
+    assert set(row["seconds"]) == {"Keras", "layer", "3", "filter", "input"}
+
+
 def test_growth(tmp_path):
     output = run("growth.py", "--varied", "channels", "--most", 16, "--repeats", 1, "--out", tmp_path)
     (row,) = json.loads((tmp_path / f"growth_{BACKEND}.json").read_text())

@@ -34,9 +34,17 @@ def one_layer(layer, *shape):
     return keras.Sequential([keras.Input(shape), layer])
 
 
-@pytest.mark.parametrize("sigma", [0.5, 1.7])
-@pytest.mark.parametrize("padding", ["same", "valid", 0, 2])
-@pytest.mark.parametrize("strides", [1, 2, (5, 3)])
+@pytest.mark.parametrize(
+    ("sigma", "padding", "strides"),
+    [
+        (1.7, "same", 1),
+        (0.5, "same", (5, 3)),  # strides larger than the filters
+        (1.7, "valid", 2),
+        (1.7, 0, 1),  # zeros around the input
+        (0.5, 2, 2),  # zeros around the filters
+        (1.7, 2, (5, 3)),
+    ],
+)
 def test_a_convolution_of_any_geometry(sigma, padding, strides):
     layer = NJetConv2D(6, 2, sigma, padding=padding, strides=strides, groups=2, activation="relu", name="njet")
     layer.bias_initializer = keras.initializers.RandomNormal()
