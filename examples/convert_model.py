@@ -1,6 +1,6 @@
 """Turns a trained network into an N-Jet network, trains it on for an epoch, and turns it back into plain convolutions.
 
-    python examples/convert_model.py --data-dir DIR            # a table, and results/convert_model/results.json
+    python examples/convert_model.py --data-dir DIR            # a table, and results.json in results/convert_model/
 
 The network is the NIN with 5×5 and 3×3 filters that was trained on Fashion-MNIST and ships with the package. For
 several orders, with one σ a layer and one a filter: the error of its filters, and the test accuracy of the network as

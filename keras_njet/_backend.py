@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope as in_symbolic_scope
 from keras.src.models.functional import Functional
+from keras.src.saving.serialization_lib import SafeModeScope
 from keras.src.utils import backend_utils, jax_utils
 from keras.src.utils.io_utils import print_msg as print_msg
 
@@ -55,8 +56,28 @@ def is_graph(layer: keras.Layer) -> bool:
     return isinstance(layer, (Functional, keras.Sequential))
 
 
-def inputs_like(model: keras.Model, shapes):
-    """New inputs of the given shapes (without the batch axis), in the structure and with the names of a model's."""
+def copy_of(layer):
+    """A new layer or operation of the same configuration; a Python lambda that is in memory is no less safe there."""
+    with SafeModeScope(safe_mode=False):
+        return layer.__class__.from_config(layer.get_config())
+
+
+def copy_weights(layer: keras.Layer, copy: keras.Layer) -> None:
+    """Gives a copy the weights of a layer, as arrays of its own: JAX may give the others away."""
+    copy.set_weights(layer.get_weights())
+    for inner in [copy, *inner_layers(copy)]:
+        if isinstance(inner, keras.layers.Normalization) and inner.built:
+            inner.finalize_state()  # else it goes on with the statistics it was built with
+
+
+def run_graph(model: keras.Model, inputs, call):
+    """The outputs of a functional model for other inputs, where `call(layer, *args, **kwargs)` calls each layer."""
+    return model._run_through_graph(inputs, operation_fn=lambda operation: operation, call_fn=call)
+
+
+def inputs_like(model: keras.Model, shapes=None):
+    """New inputs in the structure and with the names of a model's; of the given shapes, without the batch axis."""
+    shapes = [tensor.shape[1:] for tensor in model.inputs] if shapes is None else shapes
     inputs = [
         keras.Input(
             batch_shape=(tensor.shape[0], *shape), dtype=tensor.dtype, name=tensor._keras_history.operation.name

@@ -15,9 +15,10 @@ class ResolutionCallback(keras.callbacks.Callback):
     """Logs the learned scales and filter sizes, and can update the sizes of feature maps more often.
 
     `fit` brings the sizes that follow σ (section IV of the paper) up to date at the start of every epoch without this
-    callback. It adds `<layer>/sigma`, `<layer>/kernel_size`, and `<layer>/height` and `<layer>/width` of the feature
-    map (for `keras_njet.NJetASPP` `<layer>/sigma_0`, ...) to the logs of each epoch, and so to the `History` and to
-    callbacks that are listed after it, and can update the sizes within an epoch.
+    callback. It adds `<layer>/sigma` (the largest, if filters have their own), `<layer>/kernel_size`, and
+    `<layer>/height` and `<layer>/width` of the feature map (for `keras_njet.NJetASPP` `<layer>/sigma_0`, ...) to the
+    logs of each epoch, and so to the `History` and to callbacks that are listed after it, and can update the sizes
+    within an epoch.
 
     Args:
         update_freq: "epoch", or an integer n ≥ 1: also update the sizes after every n batches. Each update that changes

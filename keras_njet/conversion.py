@@ -2,14 +2,17 @@
 
 import dataclasses
 import logging
+import numbers
 
 import keras
 import numpy as np
 
-from keras_njet._backend import inputs_like, is_graph
+from keras_njet import _arguments
+from keras_njet._backend import copy_of, copy_weights, inputs_like, is_graph
 from keras_njet.fitting import FittedFilters, fit_filters
 from keras_njet.layers import NJetConv2D, NJetDepthwiseConv2D
 from keras_njet.layers.base_njet_conv import BaseNJetConv
+from keras_njet.rebuilding import Rebuilding, check_graph
 
 _CONVERTIBLE = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 _KEPT = (
@@ -17,7 +20,6 @@ _KEPT = (
     "trainable",
     "strides",
     "data_format",
-    "activation",
     "use_bias",
     "bias_initializer",
     "bias_regularizer",
@@ -84,7 +86,7 @@ def convert(
 
     Returns:
         A new model; with `return_report`, the pair of it and a list with a `keras_njet.conversion.ConvertedLayer` for
-        each layer that was converted. It is compiled as `model` is, with a fresh optimizer.
+        each layer that was converted. It is not compiled.
 
     Raises:
         ValueError: If the model is neither functional nor sequential or is not built, if it has no convolution to
@@ -98,24 +100,31 @@ def convert(
     >>> report[0].name, round(report[0].sigma, 2), report[0].error < 1e-5
     ('conv', 0.5, True)
     """
+    _arguments.positive("max_error", max_error)
+    _arguments.one_of("sigma_sharing", sigma_sharing, ("layer", "filter"))
+    check_graph(model)
     chosen = _chosen(_layers_of_graph(model), layers, undilate, model.name)
     twins = {id(layer): _Twin.of(layer, order, extent, learn_sigma, sigma_sharing, max_error) for layer in chosen}
-    copies = []
-
-    def clone(layer):
-        if id(layer) in twins:
-            return twins[id(layer)].layer
-        copy = layer.__class__.from_config(layer.get_config())
-        if isinstance(layer, keras.Layer):  # else an operation, which has no weights
-            copies.append((layer, copy))
-        return copy
-
-    inputs = inputs_like(model, [tensor.shape[1:] for tensor in model.inputs])
-    converted = keras.models.clone_model(model, inputs, clone, recursive=True)
-    for layer, copy in copies:
-        copy.set_weights(layer.get_weights())
+    converted = _Conversion(twins).rebuild(model)
     report = [twins[id(layer)].take_weights(layer) for layer in chosen]
     return (converted, report) if return_report else converted
+
+
+class _Conversion(Rebuilding):
+    """Puts N-Jet layers in the place of convolutions."""
+
+    def __init__(self, twins):
+        super().__init__()
+        self.twins = twins
+
+    def graph(self, graph, shapes=None, name=None):
+        if isinstance(graph, keras.Sequential):  # stays one
+            layers = [self.once(layer, self.layer) for layer in graph.layers]
+            return keras.Sequential([inputs_like(graph, shapes), *layers], name=graph.name, trainable=graph.trainable)
+        return super().graph(graph, shapes, name)
+
+    def layer(self, layer):
+        return self.twins[id(layer)].layer if id(layer) in self.twins else super().layer(layer)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,6 +149,7 @@ class _Twin:
                 f"{fitted.error:.3f} only. Expected at most {max_error}: take a higher `order`, other `layers` or a "
                 f"larger `max_error`. Received: order={order}"
             )
+        activation = layer.activation
         reach = layer.dilation_rate[0] * (layer.kernel_size[0] - 1) // 2
         arguments = {
             "order": order,
@@ -151,6 +161,7 @@ class _Twin:
             "coefficient_regularizer": layer.depthwise_regularizer if is_depthwise else layer.kernel_regularizer,
             "coefficient_constraint": layer.depthwise_constraint if is_depthwise else layer.kernel_constraint,
             **{name: getattr(layer, name) for name in _KEPT},
+            "activation": copy_of(activation) if isinstance(activation, keras.Layer) else activation,
             "dtype": layer.dtype_policy,
         }
         if is_depthwise:
@@ -163,6 +174,8 @@ class _Twin:
         self.layer.sigma = layer.dilation_rate[0] * self.fitted.sigma
         if layer.use_bias:
             self.layer.bias.assign(keras.ops.convert_to_numpy(layer.bias))  # a copy: JAX may give the other away
+        if isinstance(layer.activation, keras.Layer):
+            copy_weights(layer.activation, self.layer.activation)
         row = ConvertedLayer(
             layer.name, self.fitted.error, self.layer.initial_sigma, tuple(layer.kernel_size), self.layer.kernel_size
         )
@@ -172,10 +185,6 @@ class _Twin:
 
 def _layers_of_graph(model):
     """The layers of a model, and those of the models in it, each once."""
-    if not (isinstance(model, keras.Model) and model.built and is_graph(model)):
-        raise ValueError(
-            f"`model` must be a functional or sequential Keras model that has been built. Received: model={model!r}"
-        )
     found = {}
     for layer in model.layers:
         inner = _layers_of_graph(layer) if is_graph(layer) else [layer]
@@ -190,7 +199,7 @@ def _chosen(candidates, layers, undilate, model_name):
         chosen = convertible
     elif callable(layers):
         chosen = [layer for layer in convertible if layers(layer)]
-    elif isinstance(layers, int):
+    elif isinstance(layers, numbers.Integral):
         chosen = [layer for layer in convertible if set(layer.kernel_size) == {layers}]
     else:
         names = {layers} if isinstance(layers, str) else set(layers)

@@ -111,6 +111,7 @@ def _search(kernels, order, extent, shared):
     def best_of(sigmas):
         values = np.stack([explained(sigma) for sigma in sigmas])
         ties = values >= values.max(axis=0) - _TIE * total
+        ties[1:, total == 0] = False  # a filter of zeros keeps no other from being small
         return len(sigmas) - 1 - np.argmax(ties[::-1], axis=0)
 
     least, most = 0.25, 2.0 * radius + 1.0

@@ -4,10 +4,13 @@ import keras
 import numpy as np
 
 from keras_njet import sizes
-from keras_njet._backend import inputs_like, is_graph
+from keras_njet._backend import inner_layers, is_graph
 from keras_njet.layers import ASPP, NJetASPP, NJetDepthwiseConv2D, SafeSubsample
 from keras_njet.layers.base_njet_conv import BaseNJetConv
 from keras_njet.layers.resize_like import ResizeLike
+from keras_njet.rebuilding import Rebuilding, check_graph
+
+_KINDS = (BaseNJetConv, NJetASPP, ASPP, SafeSubsample, ResizeLike)
 
 
 def freeze(model: keras.Model, input_shape=None) -> keras.Model:
@@ -17,7 +20,8 @@ def freeze(model: keras.Model, input_shape=None) -> keras.Model:
     (equation 5 of the paper), safe subsampling (section IV) and the resizing of logits become a bilinear
     `keras.ops.image.resize` to the present size, and a pyramid of scales becomes one convolution. Predictions stay as
     they are, up to rounding; σ is no longer learned. Every other layer is copied with its weights, and what is shared
-    stays shared. The new model can be saved, loaded and exported where there is no keras_njet.
+    stays shared, except that a model inside the model becomes one for each size of its inputs. The new model can be
+    saved, loaded and exported where there is no keras_njet.
 
     Args:
         model: Functional or sequential Keras model that has been built. It is not changed.
@@ -29,8 +33,8 @@ def freeze(model: keras.Model, input_shape=None) -> keras.Model:
         A functional model, not compiled.
 
     Raises:
-        ValueError: If `model` is neither functional nor sequential or is not built, or if a size has to be fixed and
-            that of the input is not known.
+        ValueError: If `model` is neither functional nor sequential or is not built, if a size has to be fixed and that
+            of the input is not known, or if there is an N-Jet layer inside of another layer, like `TimeDistributed`.
 
     Example:
 
@@ -39,79 +43,68 @@ def freeze(model: keras.Model, input_shape=None) -> keras.Model:
     >>> [type(operation).__name__ for operation in frozen.operations], frozen.output_shape
     (['InputLayer', 'Conv2D', 'Resize'], (None, 13, 13, 4))
     """
-    if not (isinstance(model, keras.Model) and is_graph(model) and model.built):
-        raise ValueError(
-            f"`model` must be a functional or sequential Keras model that has been built. Received: model={model!r}"
-        )
-    shapes = [tuple(tensor.shape[1:]) for tensor in model.inputs]
+    check_graph(model)
+    shapes = None
     if input_shape is not None:
-        shapes = [input_shape] if len(shapes) == 1 and not isinstance(input_shape, list) else input_shape
-    if len(shapes) != len(model.inputs):
-        raise ValueError(
-            f"`input_shape` must be a list of {len(model.inputs)} shapes, one for each input of the model. "
-            f"Received: input_shape={input_shape}"
-        )
-    return _Freezer(model).graph(model, shapes)
+        shapes = input_shape if isinstance(input_shape, list) else [input_shape]
+        if len(shapes) != len(model.inputs):
+            raise ValueError(
+                f"`input_shape` must be a list of {len(model.inputs)} shapes, one for each input of the model. "
+                f"Received: input_shape={input_shape}"
+            )
+    return _Freezing(model, input_shape).rebuild(model, shapes)
 
 
-class _Freezer:
-    """Makes plain layers of those of one model, each once, so that what is shared stays shared."""
+class _Freezing(Rebuilding):
+    """Puts plain layers in the place of those of this package."""
 
-    def __init__(self, model):
+    def __init__(self, model, input_shape):
+        super().__init__()
         self.model = model
-        self.made = {}
-
-    def graph(self, graph, shapes):
-        """The plain model that takes the place of a model, for inputs of the given shapes."""
-        inputs = inputs_like(graph, shapes)
-        if isinstance(graph, keras.Sequential):
-            outputs = inputs
-            for layer in graph.layers:
-                outputs = self.call(layer, outputs)
-        else:
-            outputs = keras.models.clone_model(graph, inputs, lambda layer: layer, self.call).output
-        return keras.Model(inputs, outputs, name=graph.name, trainable=graph.trainable)
+        self.input_shape = input_shape
+        self.sizes_of = {}  # id of a model inside the model -> shapes it was called with
 
     def call(self, layer, *args, **kwargs):
-        """What a layer of the original gives for new tensors, by plain layers."""
         if is_graph(layer):
-            shapes = [tuple(tensor.shape[1:]) for tensor in keras.tree.flatten(args)]
-            return self.once(layer, lambda: self.graph(layer, shapes), *shapes)(*args, **kwargs)
-        for kind, make in (
-            (BaseNJetConv, self.convolution),
-            (NJetASPP, self.pyramid),
-            (ASPP, self.dilated_pyramid),
-            (SafeSubsample, self.subsampling),
-            (ResizeLike, self.resizing_like),
-        ):
+            return self.inner_graph(layer, *args)(*args, **kwargs)
+        makers = (self.convolution, self.pyramid, self.dilated_pyramid, self.subsampling, self.resizing_like)
+        for kind, make in zip(_KINDS, makers, strict=True):
             if isinstance(layer, kind):
-                return make(layer, *args)
-        copy = self.once(layer, lambda: layer.__class__.from_config(layer.get_config()))
-        outputs = copy(*args, **kwargs)
-        if isinstance(layer, keras.Layer):
-            copy.set_weights(layer.get_weights())
-        return outputs
+                return make(layer, args[0] if args else next(iter(kwargs.values())))
+        if isinstance(layer, keras.Layer) and any(isinstance(inner, _KINDS) for inner in inner_layers(layer)):
+            raise ValueError(
+                f"N-Jet layers must be layers of a functional or sequential model, not of another layer, to become "
+                f"plain. Received: layer={layer!r}"
+            )
+        return super().call(layer, *args, **kwargs)
 
-    def once(self, layer, make, *key):
-        """What `make` makes of a layer, made once for each key."""
-        key = (id(layer), *key)
-        if key not in self.made:
-            self.made[key] = make()
-        return self.made[key]
+    def inner_graph(self, graph, *args):
+        """What takes the place of a model inside the model: one for each size of its inputs, as sizes become fixed."""
+        shapes = [tuple(tensor.shape[1:]) for tensor in keras.tree.flatten(args)]
+        known = self.sizes_of.setdefault(id(graph), [])
+        if shapes not in known:
+            known.append(shapes)
+        number = known.index(shapes)
+        name = graph.name if number == 0 else f"{graph.name}_{number}"
+        return self.once(graph, lambda graph: self.graph(graph, shapes, name), number)
 
     def convolution(self, layer, x):
         kernel, border = _kernel_and_border(layer)
+        activation = layer.activation
+        if isinstance(activation, keras.Layer):
+            activation = self.once(activation, self.layer)
         if border:
-            x = self.once(layer, lambda: _zeros_around(layer, border), "border")(x)
-        x = self.once(layer, lambda: _plain_convolution(layer, kernel), "convolution")(x)
-        _set_weights(self.made[id(layer), "convolution"], kernel, layer)
+            x = self.once(layer, lambda layer: _zeros_around(layer, border), "padding")(x)
+        at_once = activation if layer.subsample_rate is None else None
+        plain = self.once(layer, lambda layer: _plain_convolution(layer, kernel.shape[:2], at_once), "convolution")
+        x = plain(x)
+        _set_weights(plain, kernel, layer)
         if layer.subsample_rate is None:
             return x
         x = self.subsampled(layer, x, layer, layer.subsample_rate)
-        if layer.activation is keras.activations.linear:
+        if activation is keras.activations.linear:
             return x
-        name = f"{layer.name}_activation"
-        return self.once(layer, lambda: keras.layers.Activation(layer.activation, name=name), "activation")(x)
+        return self.once(layer, lambda layer: _activation(layer, activation), "activation")(x)
 
     def subsampling(self, layer, x):
         return self.subsampled(layer, x, layer.find_source(self.model), layer.rate)
@@ -132,7 +125,7 @@ class _Freezer:
         if None in new_sizes:
             raise ValueError(
                 f"The size of the feature map of layer {layer.name!r} becomes fixed: `input_shape` must give the "
-                f"height and width of the input. Received: input_shape={self.model.input_shape[1:]}"
+                f"height and width of the input. Received: input_shape={self.input_shape}"
             )
         # Not the layer `Resizing`: its call has training=True by default, which Keras passes on to all layers after it.
         return keras.ops.image.resize(
@@ -142,13 +135,13 @@ class _Freezer:
     def pyramid(self, layer, x):
         kernel = layer.kernel
         arguments = {"padding": "same", "use_bias": layer.use_bias, **_kept(layer)}
-        plain = self.once(layer, lambda: keras.layers.Conv2D(layer.filters, kernel.shape[0], **arguments))
+        plain = self.once(layer, lambda layer: keras.layers.Conv2D(layer.filters, kernel.shape[0], **arguments))
         outputs = plain(x)
         _set_weights(plain, kernel, layer)
         return outputs
 
     def dilated_pyramid(self, layer, x):
-        return self.once(layer, lambda: _dilated_pyramid(layer, x.shape[1:]), *x.shape[1:])(x)
+        return self.once(layer, lambda layer: _dilated_pyramid(layer, x.shape[1:]), *x.shape[1:])(x)
 
 
 def _kernel_and_border(layer):
@@ -165,15 +158,20 @@ def _kernel_and_border(layer):
 
 
 def _zeros_around(layer, border):
-    return keras.layers.ZeroPadding2D(border, data_format=layer.data_format, name=f"{layer.name}_padding")
+    name = f"{layer.name}_frozen_padding"
+    return keras.layers.ZeroPadding2D(border, data_format=layer.data_format, dtype=layer.dtype_policy, name=name)
 
 
-def _plain_convolution(layer, kernel):
+def _activation(layer, activation):
+    return keras.layers.Activation(activation, dtype=layer.dtype_policy, name=f"{layer.name}_frozen_activation")
+
+
+def _plain_convolution(layer, kernel_size, activation):
     arguments = {
-        "kernel_size": kernel.shape[:2],
+        "kernel_size": kernel_size,
         "strides": layer.strides,
         "padding": "same" if layer.padding == "same" else "valid",
-        "activation": layer.activation if layer.subsample_rate is None else None,
+        "activation": activation,
         "use_bias": layer.use_bias,
         **_kept(layer),
     }
@@ -184,7 +182,8 @@ def _plain_convolution(layer, kernel):
 
 def _dilated_pyramid(layer, shape):
     """A model of dilated convolutions and their sum."""
-    inputs, kernels = keras.Input(shape), layer.kernels * (len(layer.rates) if layer.tied else 1)
+    inputs = keras.Input(shape, dtype=layer.compute_dtype)
+    kernels = layer.kernels * (len(layer.rates) if layer.tied else 1)
     branches = []
     for rate, kernel in zip(layer.rates, kernels, strict=True):
         has_bias = layer.use_bias and not branches
@@ -192,7 +191,7 @@ def _dilated_pyramid(layer, shape):
         plain = keras.layers.Conv2D(layer.filters, layer.kernel_size, padding="same", dilation_rate=rate, **arguments)
         branches.append(plain(inputs))
         _set_weights(plain, kernel, layer)
-    outputs = keras.layers.Add()(branches) if len(branches) > 1 else branches[0]
+    outputs = keras.layers.Add(dtype=layer.dtype_policy)(branches) if len(branches) > 1 else branches[0]
     return keras.Model(inputs, outputs, name=layer.name)
 
 

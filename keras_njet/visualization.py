@@ -168,8 +168,8 @@ def effective_receptive_field(
     Args:
         model: `keras.Model` whose output is a feature map. Of a classifier take a part that ends in one:
             `keras.Model(model.inputs, model.get_layer("conv3").output)`.
-        images: Array of shape `(count, height, width, channels)`, or with the channels first, as the model takes it:
-            one batch. By default 8 images of normal noise, always the same.
+        images: Array of shape `(count, height, width, channels)`, or with the channels first if that is
+            `keras.config.image_data_format()`: one batch. By default 8 images of normal noise, always the same.
         input_shape: Shape `(height, width, channels)` of the noise. Defaults to that of the model.
         position: Row and column of the pixel of the output. Defaults to the middle one.
         channel: Integer, the channel of the output. By default, for each image, the one that is largest at this pixel:

@@ -92,7 +92,6 @@ def nested_model():
 def test_models_in_models_and_shared_layers():
     model = nested_model()
     model.get_layer("norm").set_weights([RNG.uniform(0.5, 1.5, 4) for _ in range(4)])
-    model.compile(keras.optimizers.SGD(0.03), "mse")
     before = [to_numpy(weight) for weight in model.weights]
     converted, report = convert(model, return_report=True)
     assert sorted(row.name for row in report) == ["deep", "shared"]
@@ -101,9 +100,9 @@ def test_models_in_models_and_shared_layers():
     assert type(converted.get_layer("pointwise")) is keras.layers.Conv2D
     assert {layer.name for layer in converted.layers} == {layer.name for layer in model.layers}
     assert_same_predictions(model, converted, 2, 10, 10, 4)
-    assert float(converted.optimizer.learning_rate) == pytest.approx(0.03)
     for weight, value in zip(model.weights, before, strict=True):
         np.testing.assert_array_equal(to_numpy(weight), value)
+    converted.compile("sgd", "mse")
     converted.fit(images(4, 10, 10, 4), np.zeros((4, 4)), verbose=0)  # σ is learned
     assert converted.get_layer("shared").log2_sigma.current() != pytest.approx(report[0].sigma, abs=1e-7)
 
@@ -241,3 +240,23 @@ def test_the_original_goes_on_when_the_copy_is_trained():
     copy.compile("sgd", "mse")
     copy.fit(x, expected, verbose=0)
     np.testing.assert_array_equal(model.predict(x, verbose=0), expected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_models_of_all_sorts_of_layers_and_losses_of_ones_own(dtype):
+    normalization = keras.layers.Normalization(dtype=dtype)
+    normalization.adapt(images(20, 8, 8, 2) * 3 + 5)
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 2)),
+            normalization,
+            keras.layers.Conv2D(2, 3, activation=keras.layers.PReLU(alpha_initializer="ones")),
+            keras.layers.Lambda(lambda x: x * 2, output_shape=lambda shape: shape),
+        ]
+    )
+    model.compile("sgd", loss=lambda y, prediction: prediction)
+    x = images(2, 8, 8, 2) + 5
+    copy = convert(model)
+    assert not copy.compiled
+    np.testing.assert_allclose(to_numpy(copy(x)), to_numpy(model(x)), atol=1e-4)
+    assert {id(weight) for weight in copy.weights}.isdisjoint(id(weight) for weight in model.weights)

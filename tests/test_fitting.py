@@ -153,3 +153,12 @@ def test_filters_of_zeros_have_no_error():
 def test_errors(kernels, arguments, received):
     with pytest.raises(ValueError, match=f"Received: {received}$"):
         fit_filters(kernels, **arguments)
+
+
+def test_a_filter_of_zeros_takes_the_smallest_scale_of_its_own():
+    kernels = RNG.normal(size=(3, 3, 2, 4))
+    kernels[..., 1] = 0.0
+    fitted = fit_filters(kernels, order=4, sharing="filter")
+    assert fitted.sigma[1] <= fitted.sigma.min()
+    np.testing.assert_array_equal(fitted.coefficients[..., 1], 0.0)
+    assert fit_filters(np.zeros((3, 3, 1, 1)), order=2).error == 0.0

@@ -5,12 +5,18 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_njet import NJetConv2D, NJetDepthwiseConv2D, SafeSubsample
+from keras_njet import NJetConv2D, NJetDepthwiseConv2D, SafeSubsample, costs
 from tests.oracles import layer_gradients, njet_convolution, to_numpy
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(2, 9, 8, 4)).astype("float32")
+LARGE = costs.Workload((128, 128), (128, 128), 4, 8, 1, 1)
 SIGMAS = np.array([0.5, 1.7, 0.9, 2.2, 1.1, 0.6])
+
+
+def built(layer):
+    layer.build(X.shape)
+    return layer
 
 
 def expected_outputs(layer, sigmas):
@@ -84,6 +90,7 @@ def test_fit_learns_them_apart_and_they_are_saved(tmp_path, sharing):
 
 
 def test_auto_composes_small_filters_and_gives_up_when_one_outgrows_them():
+    assert costs.evaluations(LARGE, False, "first")[0].kind == "dense"
     layer = NJetConv2D(8, order=1, sigma=0.5, sigma_sharing="filter", use_bias=False)
     model = keras.Sequential([keras.Input((128, 128, 4)), layer])
     x = RNG.normal(size=(1, 128, 128, 4)).astype("float32")
@@ -95,6 +102,7 @@ def test_auto_composes_small_filters_and_gives_up_when_one_outgrows_them():
 
 
 def test_a_filter_that_outgrows_the_choice_within_an_epoch_is_right_in_training():
+    assert costs.evaluations(LARGE, False, "first")[0].reach == 1
     layer = NJetConv2D(8, order=1, sigma=0.5, sigma_sharing="filter", use_bias=False)
     model = keras.Sequential([keras.Input((128, 128, 4)), layer, keras.layers.GlobalAveragePooling2D()])
     model.compile(keras.optimizers.SGD(0.0), "mse")
@@ -121,6 +129,7 @@ def test_a_regularizer_sees_every_sigma():
         (lambda: NJetConv2D(4, groups=2, sigma_sharing="filter"), "Received: sigma_sharing='filter', groups=2"),
         (lambda: NJetConv2D(4, subsample_rate=4.0, sigma_sharing="filter"), "can only follow one σ"),
         (lambda: SafeSubsample(NJetConv2D(4, sigma_sharing="filter")), "can only follow one σ"),
+        (lambda: setattr(built(NJetConv2D(4, sigma_sharing="filter")), "sigma", [1.0, 2.0]), r"shape \(4,\)"),
         (lambda: NJetDepthwiseConv2D(sigma_sharing="filter"), "Received: sigma_sharing='filter'"),
         (lambda: NJetDepthwiseConv2D(sigma_sharing=3)(X), "divisible.*Received: channels=4, sigma_sharing=3"),
     ],

@@ -122,7 +122,12 @@ class BaseNJetConv(keras.layers.Layer):
     @sigma.setter
     def sigma(self, value):
         self._require_built("sigma")
-        self.log2_sigma.assign(np.broadcast_to(np.log2(_arguments.positives("sigma", value)), self.log2_sigma.shape))
+        sigmas = _arguments.positives("sigma", value)
+        if sigmas.shape not in ((), tuple(self.log2_sigma.shape)):
+            raise ValueError(
+                f"`sigma` must be a number or have the shape {tuple(self.log2_sigma.shape)}. Received: sigma={value!r}"
+            )
+        self.log2_sigma.assign(np.broadcast_to(np.log2(sigmas), self.log2_sigma.shape))
 
     @property
     def kernel_size(self) -> tuple[int, int]:

@@ -12,9 +12,9 @@ class NJetConv2D(BaseNJetConv):
     """2-D convolution whose filters are linear combinations of Gaussian derivatives and learn their own size.
 
     A filter is F = Σ α_{ij}·G^{i,j}(x, y; σ) over the Gaussian derivatives of orders 0 ≤ i + j ≤ `order`, the N-Jet
-    (equation 5 of the paper). The coefficients α and the scale σ, one a layer, are learned by back-propagation. σ sets
-    the size of the filters, 2⌈kσ⌉ + 1 pixels (section III-C), at every training step, and no array has a shape that
-    depends on it: nothing is compiled anew while the filters grow or shrink.
+    (equation 5 of the paper). The coefficients α and the scale σ, by default one a layer, are learned by
+    back-propagation. σ sets the size of the filters, 2⌈kσ⌉ + 1 pixels (section III-C), at every training step, and no
+    array has a shape that depends on it: nothing is compiled anew while the filters grow or shrink.
 
     With `subsample_rate` the feature map is safely subsampled (section IV) to ⌊s·½^(σ/r)⌋ pixels, and by matrices only
     those are computed. Then the size of the output follows σ; it is brought up to date at the start of every epoch,
@@ -46,7 +46,8 @@ class NJetConv2D(BaseNJetConv):
         sigma_sharing: Which filters share a σ. "layer": all do, as in the paper. "filter": each filter has its own.
             "input": there is one for each channel of the input. An integer: that many groups of filters have one each.
             The support is as large as the largest σ asks for. Evaluation by matrices then costs more, as nothing along
-            the axes is shared; dense evaluation costs the same. Not with `subsample_rate`. Defaults to "layer".
+            the axes is shared; dense evaluation costs the same. Neither with `subsample_rate` nor with `groups`.
+            Defaults to "layer".
         coefficient_initializer: Keras initializer of α. Defaults to `keras_njet.NJetVarianceScaling` at this layer's
             `sigma` and `extent`, which keeps the variance of activations. The paper's is
             `keras.initializers.RandomNormal(stddev=1.0)`.
@@ -69,8 +70,8 @@ class NJetConv2D(BaseNJetConv):
         A tensor: the activation of the convolution plus bias.
 
     Raises:
-        ValueError: If an argument is out of its range, or the channels of the input are unknown or not divisible by
-            `groups`.
+        ValueError: If an argument is out of its range or does not go with another, or the channels of the input are
+            unknown or not divisible by `groups`.
 
     Example:
 

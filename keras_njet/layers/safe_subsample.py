@@ -42,8 +42,8 @@ class SafeSubsample(keras.layers.Layer):
         A tensor: the smaller feature map.
 
     Raises:
-        ValueError: If `rate` is not positive, if `source` is neither an N-Jet layer nor a name, or if the model has no
-            N-Jet layer of this name.
+        ValueError: If `rate` is not positive, if `source` is neither an N-Jet layer nor a name or has several σ, or if
+            the model has no N-Jet layer of this name.
 
     Example: a residual block whose shortcut follows.
 
