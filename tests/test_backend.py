@@ -95,7 +95,7 @@ def test_shapes_inside_a_model_are_found_without_running_it():
 
 def test_shapes_are_watched_no_longer_when_a_layer_fails():
     model = keras.Sequential([keras.Input((None, None, 1)), keras.layers.Conv2D(1, 5)])
-    with pytest.raises(Exception, match="Conv2D"):
+    with pytest.raises(Exception, match="Could not automatically infer"):
         _backend.layer_shapes(model, keras.KerasTensor((1, 2, 2, 1)))
     assert not any("call" in vars(layer) for layer in model.layers)
 
