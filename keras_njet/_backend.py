@@ -75,6 +75,13 @@ def run_graph(model: keras.Model, inputs, call):
     return model._run_through_graph(inputs, operation_fn=lambda operation: operation, call_fn=call)
 
 
+def as_inputs(model: keras.Model, tensors: list):
+    """Tensors in the structure in which a model takes its inputs; Keras warns of any other."""
+    if is_graph(model) and not isinstance(model, keras.Sequential):
+        return keras.tree.pack_sequence_as(model.input, tensors)
+    return tensors if len(tensors) > 1 else tensors[0]
+
+
 def inputs_like(model: keras.Model, shapes=None):
     """New inputs in the structure and with the names of a model's; of the given shapes, without the batch axis."""
     shapes = [tensor.shape[1:] for tensor in model.inputs] if shapes is None else shapes
@@ -84,7 +91,7 @@ def inputs_like(model: keras.Model, shapes=None):
         )
         for shape, tensor in zip(shapes, model.inputs, strict=True)
     ]
-    return inputs[0] if isinstance(model, keras.Sequential) else keras.tree.pack_sequence_as(model.input, inputs)
+    return as_inputs(model, inputs)
 
 
 def is_traced(x) -> bool:

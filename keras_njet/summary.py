@@ -7,7 +7,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from keras_njet._backend import inner_layers, is_graph, layer_shapes, print_msg
+from keras_njet._backend import as_inputs, inner_layers, layer_shapes, print_msg
 from keras_njet.layers import NJetASPP, SafeSubsample
 from keras_njet.layers.base_njet_conv import BaseNJetConv
 
@@ -104,13 +104,6 @@ def shapes_of_layers(model: keras.Model, input_shape=None, required: bool = Fals
         keras.KerasTensor((batch, *shape), dtype) for batch, shape, dtype in zip(batches, given, dtypes, strict=True)
     ]
     return layer_shapes(model, as_inputs(model, inputs))
-
-
-def as_inputs(model: keras.Model, tensors: list):
-    """Tensors in the structure in which a model takes its inputs; Keras warns of any other."""
-    if is_graph(model) and not isinstance(model, keras.Sequential):
-        return keras.tree.pack_sequence_as(model.input, tensors)
-    return tensors if len(tensors) > 1 else tensors[0]
 
 
 def height_and_width(layer: keras.Layer, shape: tuple) -> tuple[int, int] | None:

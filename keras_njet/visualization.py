@@ -17,10 +17,9 @@ import keras
 import numpy as np
 
 from keras_njet import _arguments
-from keras_njet._backend import gradient
+from keras_njet._backend import as_inputs, gradient
 from keras_njet.layers import NJetASPP, NJetConv2D, NJetDepthwiseConv2D
 from keras_njet.summary import (
-    as_inputs,
     format_filter_size,
     format_sigmas,
     height_and_width,

@@ -226,37 +226,3 @@ def test_a_backbone_of_keras_cv():
     x = images(1, 32, 32, 3)
     expected = backbone.predict(x, verbose=0)
     np.testing.assert_allclose(convert(backbone, layers=3).predict(x, verbose=0), expected, rtol=1e-4, atol=1e-4)
-
-
-def test_the_original_goes_on_when_the_copy_is_trained():
-    # JAX deletes the arrays that a compiled step was given: the two must not share them.
-    inputs = keras.Input((8, 8, 2))
-    x = keras.layers.Conv2D(3, 3, bias_initializer="normal")(inputs)
-    x = keras.layers.BatchNormalization()(x)
-    model = keras.Model(inputs, x)
-    x = images(2, 8, 8, 2)
-    expected = model.predict(x, verbose=0)
-    copy = convert(model)
-    copy.compile("sgd", "mse")
-    copy.fit(x, expected, verbose=0)
-    np.testing.assert_array_equal(model.predict(x, verbose=0), expected)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-def test_models_of_all_sorts_of_layers_and_losses_of_ones_own(dtype):
-    normalization = keras.layers.Normalization(dtype=dtype)
-    normalization.adapt(images(20, 8, 8, 2) * 3 + 5)
-    model = keras.Sequential(
-        [
-            keras.Input((8, 8, 2)),
-            normalization,
-            keras.layers.Conv2D(2, 3, activation=keras.layers.PReLU(alpha_initializer="ones")),
-            keras.layers.Lambda(lambda x: x * 2, output_shape=lambda shape: shape),
-        ]
-    )
-    model.compile("sgd", loss=lambda y, prediction: prediction)
-    x = images(2, 8, 8, 2) + 5
-    copy = convert(model)
-    assert not copy.compiled
-    np.testing.assert_allclose(to_numpy(copy(x)), to_numpy(model(x)), atol=1e-4)
-    assert {id(weight) for weight in copy.weights}.isdisjoint(id(weight) for weight in model.weights)

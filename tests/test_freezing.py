@@ -154,40 +154,6 @@ def test_a_frozen_model_loads_without_keras_njet(tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), to_numpy(converted(x)), atol=1e-5)
 
 
-def test_the_original_goes_on_when_the_copy_is_trained():
-    # JAX deletes the arrays that a compiled step was given: the two must not share them.
-    inputs = keras.Input((8, 8, 2))
-    x = NJetConv2D(3, bias_initializer="normal")(inputs)
-    x = ASPP(2, rates=(1, 2))(NJetASPP(2, sigmas=(1.0,))(x))
-    model = keras.Model(inputs, x)
-    x = images(2, 8, 8, 2)
-    expected = model.predict(x, verbose=0)
-    copy = freeze(model)
-    copy.compile("sgd", "mse")
-    copy.fit(x, expected, verbose=0)
-    np.testing.assert_array_equal(model.predict(x, verbose=0), expected)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-def test_models_of_all_sorts_of_layers_and_losses_of_ones_own(dtype):
-    normalization = keras.layers.Normalization(dtype=dtype)
-    normalization.adapt(images(20, 8, 8, 2) * 3 + 5)
-    model = keras.Sequential(
-        [
-            keras.Input((8, 8, 2)),
-            normalization,
-            NJetConv2D(2, activation=keras.layers.PReLU(alpha_initializer="ones")),
-            keras.layers.Lambda(lambda x: x * 2, output_shape=lambda shape: shape),
-        ]
-    )
-    model.compile("sgd", loss=lambda y, prediction: prediction)
-    x = images(2, 8, 8, 2) + 5
-    copy = freeze(model)
-    assert not copy.compiled
-    np.testing.assert_allclose(to_numpy(copy(x)), to_numpy(model(x)), atol=1e-4)
-    assert {id(weight) for weight in copy.weights}.isdisjoint(id(weight) for weight in model.weights)
-
-
 def test_a_model_inside_that_is_used_at_two_sizes():
     inner_inputs = keras.Input((None, None, 2))
     inner = keras.Model(inner_inputs, NJetConv2D(2, subsample_rate=4.0)(inner_inputs), name="inner")
