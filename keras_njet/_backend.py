@@ -9,6 +9,7 @@ import sys
 import keras
 import numpy as np
 from keras import ops
+from keras.src.backend.common.global_state import get_global_attribute
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope as in_symbolic_scope
 from keras.src.models.functional import Functional
 from keras.src.saving.serialization_lib import SafeModeScope
@@ -99,9 +100,11 @@ def is_traced(x) -> bool:
     return bool(backend_utils.in_tf_graph() or jax_utils.is_in_jax_tracing_scope(x))
 
 
-def is_training(layer: keras.Layer) -> bool | None:
+def is_training() -> bool | None:
     """The `training` argument of the present call of a model or layer, None where it is not known."""
-    return layer._get_call_context().get_value("training")
+    # Not by `_get_call_context`: outside of a call it makes a context, which would outlive this one.
+    context = get_global_attribute("current_call_ctx")
+    return None if context is None else context.get_value("training")
 
 
 def layer_shapes(model: keras.Model, inputs) -> dict[int, tuple[tuple, tuple]]:

@@ -68,7 +68,7 @@ def follow(layer: keras.Layer, inputs, scale, size_of, *args, slack: int = 0) ->
     if in_symbolic_scope():
         return size_of(scale.current(), *args)
     model, runs_itself = calling_model()
-    if not slack and not runs_itself and scale.trainable and is_traced(inputs) and is_training(layer) is not False:
+    if not slack and not runs_itself and scale.trainable and is_traced(inputs) and is_training() is not False:
         _warn_not_followed(layer)
     if model is None:
         return size_of(scale.current(), *args)

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
 from keras import ops
 
 
@@ -30,6 +31,11 @@ class Axis:
         return cls(block + 2 * halo, halo, stride=1, count=block, new_size=block)
 
     @property
+    def is_known(self) -> bool:
+        """Whether the sizes are integers."""
+        return isinstance(self.size, int) and isinstance(self.new_size, int)
+
+    @property
     def is_subsampled(self) -> bool:
         """Whether the output is subsampled; the sizes may be tensors, which are not compared."""
         return self.new_size is not self.count
@@ -41,8 +47,9 @@ class Axis:
 
     def offsets(self, dtype: str):
         """Distances of all input pixels from each output pixel: a tensor of shape `(count, size)`."""
-        centres = ops.cast(self.start, dtype) + self.stride * ops.arange(self.count, dtype=dtype)
-        return ops.expand_dims(ops.arange(self.size, dtype=dtype), 0) - ops.expand_dims(centres, 1)
+        arange = np.arange if self.is_known else ops.arange
+        centres = self.start + self.stride * arange(self.count)
+        return ops.convert_to_tensor(arange(self.size)[None, :] - centres[:, None], dtype)
 
     def subsampling(self, dtype: str):
         """Matrix of shape `(new_size, count)` that subsamples the output."""

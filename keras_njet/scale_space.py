@@ -35,24 +35,6 @@ def derivative_orders(order: int) -> list[tuple[int, int]]:
     return [(i, j) for j in range(order + 1) for i in range(order + 1 - j)]
 
 
-def hermite_polynomials(x, order: int) -> list:
-    """Evaluates the physicists' Hermite polynomials H_0, ..., H_order by their recursion (section III-A).
-
-    H_0 = 1, H_1 = 2x, H_i = 2x·H_{i-1} - 2(i - 1)·H_{i-2}.
-
-    Args:
-        x: Tensor of any shape.
-        order: Integer ≥ 0, the highest degree.
-
-    Returns:
-        A list of `order + 1` tensors of the shape of `x`.
-    """
-    polynomials = [ops.ones_like(x), 2.0 * x]
-    for i in range(2, order + 1):
-        polynomials.append(2.0 * x * polynomials[-1] - 2.0 * (i - 1) * polynomials[-2])
-    return polynomials[: order + 1]
-
-
 def discrete_gaussian_sum(sigma, radius):
     """Sums exp(-t² / 2σ²) over the pixels t = -radius, ..., radius.
 
@@ -66,22 +48,26 @@ def discrete_gaussian_sum(sigma, radius):
         A scalar tensor.
     """
     distance = ops.arange(1, MAX_RADIUS + 1, dtype=sigma.dtype)
-    inside = ops.cast(distance <= ops.cast(radius, sigma.dtype), sigma.dtype)
-    return 1.0 + 2.0 * ops.sum(inside * ops.exp(-ops.square(distance / sigma) / 2.0))
+    return 1.0 + 2.0 * ops.sum(_gaussian(distance / sigma, distance <= radius))
 
 
-def gaussian_derivatives(x, sigma, order: int, radius):
+def gaussian_derivatives(x, sigma, order: int, radius, covers_support: bool = False):
     """Evaluates the scale-normalised Gaussian derivatives of orders 0, ..., `order` (equation 2, section III-C).
 
     G^m(x; σ)·σ^m = (-1/√2)^m · H_m(x / σ√2) · G(x; σ), where G adds up to one on the pixels within the support. The
     factor σ^m makes the magnitude of the derivatives independent of the scale. Outside the support, |x| > `radius`,
     the values are 0. No gradient passes through the support, only through the values inside it.
 
+    With D_m for G^m·σ^m, the recursion of the Hermite polynomials, H_{m+1}(z) = 2z·H_m(z) - 2m·H_{m-1}(z), becomes
+    D_{m+1} = -(x / σ)·D_m - m·D_{m-1}.
+
     Args:
         x: Tensor of any shape: distances from the centre of the filter, in pixels.
         sigma: Scalar tensor σ > 0 of the dtype of `x`, in pixels.
         order: Integer N ≥ 0, the highest order.
         radius: Scalar tensor or integer, half-width of the support in pixels.
+        covers_support: Whether `x` are all pixels of the support once, and others at will: a filter. Then the values
+            themselves say what the Gaussian adds up to.
 
     Returns:
         A tensor of shape `(order + 1,) + x.shape`.
@@ -93,11 +79,14 @@ def gaussian_derivatives(x, sigma, order: int, radius):
     >>> float(keras.ops.round(keras.ops.sum(derivatives[0]), 5))
     1.0
     """
-    inside = ops.abs(x) <= ops.cast(radius, x.dtype)
-    z = ops.where(inside, x, ops.zeros_like(x)) / (sigma * math.sqrt(2.0))
-    gaussian = ops.cast(inside, x.dtype) * ops.exp(-ops.square(z)) / discrete_gaussian_sum(sigma, radius)
-    polynomials = hermite_polynomials(z, order)
-    return ops.stack([(-1.0 / math.sqrt(2.0)) ** m * polynomial * gaussian for m, polynomial in enumerate(polynomials)])
+    inside = ops.abs(x) <= radius
+    scaled = ops.where(inside, x, 0.0) / sigma
+    gaussian = _gaussian(scaled, inside)
+    derivatives = [gaussian / (ops.sum(gaussian) if covers_support else discrete_gaussian_sum(sigma, radius))]
+    for m in range(order):
+        lower = m * derivatives[m - 1] if m else 0.0
+        derivatives.append(-scaled * derivatives[m] - lower)
+    return ops.stack(derivatives)
 
 
 def sampled_derivatives(sigma: float, radius: int, order: int) -> np.ndarray:
@@ -128,9 +117,10 @@ def njet_basis(derivatives):
         A tensor of shape `(basis, size, size)`, its axes being basis filter, y and x, ordered as
         `derivative_orders(order)`.
     """
-    i, j = zip(*derivative_orders(derivatives.shape[0] - 1), strict=True)
-    along_x, along_y = ops.take(derivatives, i, axis=0), ops.take(derivatives, j, axis=0)
-    return ops.expand_dims(along_y, 2) * ops.expand_dims(along_x, 1)
+    count, size = derivatives.shape
+    products = ops.reshape(derivatives, (count, 1, size, 1)) * ops.reshape(derivatives, (1, count, 1, size))
+    used = [j * count + i for i, j in derivative_orders(count - 1)]
+    return ops.take(ops.reshape(products, (count * count, size, size)), used, axis=0)
 
 
 def compose_filters(coefficients, basis):
@@ -143,4 +133,9 @@ def compose_filters(coefficients, basis):
     Returns:
         A tensor of shape `(size, size, channels, filters)`, the layout of the kernel of `keras.layers.Conv2D`.
     """
-    return ops.tensordot(ops.transpose(basis, (1, 2, 0)), coefficients, axes=1)
+    return ops.tensordot(basis, coefficients, axes=((0,), (0,)))
+
+
+def _gaussian(x, inside):
+    """exp(-x² / 2), and 0 where it is not `inside`."""
+    return ops.where(inside, ops.exp(-0.5 * ops.square(x)), 0.0)

@@ -26,7 +26,7 @@ def filter_radius(sigma, extent):
         An `int` for a number, a scalar tensor of the dtype of `sigma` for a tensor.
     """
     if ops.is_tensor(sigma):
-        return ops.clip(ops.ceil(extent * sigma * (1.0 - _TOLERANCE)), 1.0, float(MAX_RADIUS))
+        return ops.clip(ops.ceil(extent * (1.0 - _TOLERANCE) * sigma), 1.0, float(MAX_RADIUS))
     _check(sigma)
     return max(1, math.ceil(min(extent * sigma, MAX_RADIUS) * (1.0 - _TOLERANCE)))
 

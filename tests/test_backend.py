@@ -13,7 +13,7 @@ class Spy(keras.layers.Layer):
     """Asks during its call what the package wants to know."""
 
     def call(self, x, training=None):
-        FOUND.append((*_backend.calling_model(), _backend.is_traced(x), _backend.is_training(self)))
+        FOUND.append((*_backend.calling_model(), _backend.is_traced(x), _backend.is_training()))
         return x
 
     def compute_output_shape(self, input_shape):
@@ -43,6 +43,12 @@ def test_training_is_known_in_a_call():
     assert FOUND[-1][3] is True
     model(x, training=False)
     assert FOUND[-1][3] is False
+
+
+def test_outside_of_a_call_training_is_not_known_and_asking_leaves_no_trace():
+    # A call context that is left behind takes on `training=True` in a later `fit`, and keeps it.
+    assert _backend.is_training() is None
+    assert _backend.get_global_attribute("current_call_ctx") is None
 
 
 def test_a_variable_is_read_also_while_tensorflow_compiles_and_is_none_where_it_has_no_value():

@@ -27,12 +27,23 @@ def test_there_are_as_many_basis_filters_as_the_paper_has(order, count):
 
 
 @pytest.mark.parametrize("order", range(9))
-def test_hermite_polynomials_are_those_of_numpy(order):
-    x = np.linspace(-2, 2, 41)
-    ours = scale_space.hermite_polynomials(ops.convert_to_tensor(x, "float32"), order)
-    assert len(ours) == order + 1
-    expected = np.polynomial.hermite.hermval(x, [0] * order + [1])
-    np.testing.assert_allclose(to_numpy(ours[order]), expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+def test_derivatives_are_the_hermite_polynomials_of_numpy_times_a_gaussian(order):
+    x, sigma = np.arange(-5, 6), 2.3
+    derivatives = derivatives_at(x, sigma, order, radius=5)
+    assert derivatives.shape == (order + 1, 11)
+    gaussian = np.exp(-((x / sigma) ** 2) / 2)
+    polynomial = np.polynomial.hermite.hermval(x / (sigma * math.sqrt(2)), [0] * order + [1])
+    expected = (-1 / math.sqrt(2)) ** order * polynomial * gaussian / gaussian.sum()
+    np.testing.assert_allclose(derivatives[order], expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("radius", [1, 3, 5])
+def test_a_whole_filter_says_itself_what_the_gaussian_adds_up_to(radius):
+    x, sigma = ops.arange(-5.0, 6.0), ops.convert_to_tensor(2.3, "float32")
+    of_filter = scale_space.gaussian_derivatives(x, sigma, 3, radius, covers_support=True)
+    np.testing.assert_allclose(
+        to_numpy(of_filter), to_numpy(scale_space.gaussian_derivatives(x, sigma, 3, radius)), atol=1e-6
+    )
 
 
 @given(sigma=st.floats(0.4, 12.0), order=st.integers(0, 6), extent=st.floats(1.0, 5.0))

@@ -193,7 +193,7 @@ class BaseNJetConv(keras.layers.Layer):
         workload = costs.Workload(in_size, self._map_size, channels, *self.filters_and_groups(channels), self.order)
         choice = self._choose_evaluation(workload, x, axes)
         outputs = self._evaluate(choice, x, axes)
-        if choice.reach == sizes.MAX_RADIUS or not (is_traced(x) or is_training(self)):
+        if choice.reach == sizes.MAX_RADIUS or not (is_traced(x) or is_training()):
             return outputs
         # Until the choice is brought up to date, a filter that has outgrown it is evaluated by matrices. The
         # convolution stands outside of the conditional, where XLA would run it on a single thread; and what is inside
@@ -268,11 +268,14 @@ class BaseNJetConv(keras.layers.Layer):
         return evaluation.resample(outputs, *[self._cast(axis.subsampling(self._basis_dtype)) for axis in axes])
 
     def _matrices(self, axes, sigma):
-        return [self._matrix(axis, sigma) for axis in axes]
+        height, width = axes
+        along_height = self._matrix(height, sigma)
+        return along_height, along_height if width.is_known and width == height else self._matrix(width, sigma)
 
     def _matrix(self, axis, sigma):
         """Matrices of shape (order + 1, new size, size) that differentiate, and subsample, along an axis."""
-        derivatives = self._derivatives(axis.offsets(self._basis_dtype), sigma)
+        offsets = axis.offsets(self._basis_dtype)
+        derivatives = gaussian_derivatives(offsets, sigma, self.order, self._live_radius(sigma))
         if axis.is_subsampled:
             derivatives = ops.matmul(axis.subsampling(self._basis_dtype), derivatives)
         return self._cast(derivatives)
@@ -281,12 +284,12 @@ class BaseNJetConv(keras.layers.Layer):
         offsets = ops.arange(-radius, radius + 1, dtype=self._basis_dtype)
 
         def compose(coefficients, sigma):
-            return compose_filters(coefficients, njet_basis(self._derivatives(offsets, sigma)))
+            derivatives = gaussian_derivatives(
+                offsets, sigma, self.order, self._live_radius(sigma), covers_support=True
+            )
+            return compose_filters(coefficients, njet_basis(derivatives))
 
         return self._sharing.compose(compose, ops.cast(self.coefficients, self._basis_dtype), self._sigma)
-
-    def _derivatives(self, offsets, sigma):
-        return gaussian_derivatives(offsets, sigma, self.order, self._live_radius(sigma))
 
     def _compiled_radius(self, x):
         """Radius as an integer, brought up to date between the epochs; the live one is a tensor."""
