@@ -163,6 +163,29 @@ def gradient(function, x) -> np.ndarray:
     return ops.convert_to_numpy(found)
 
 
+def depthwise_kernel_gradient(x, size: tuple[int, int], upstream):
+    """Gradient with respect to the filters of a depthwise convolution without padding, on TensorFlow and torch.
+
+    Args:
+        x: Tensor of shape `(batch, height, width, channels)`.
+        size: Pair of integers, height and width of the filters.
+        upstream: Gradient with respect to the output, `(batch, new height, new width, channels)`.
+
+    Returns:
+        A tensor of shape `(*size, channels, 1)`.
+    """
+    channels = x.shape[-1]
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.nn.depthwise_conv2d_backprop_filter(x, (*size, channels, 1), upstream, (1, 1, 1, 1), "VALID")
+    import torch
+
+    x, upstream = x.permute(0, 3, 1, 2), upstream.permute(0, 3, 1, 2)
+    found = torch.nn.grad.conv2d_weight(x, (channels, 1, *size), upstream, groups=channels)
+    return found.permute(2, 3, 0, 1)
+
+
 def _outside_of_graphs():
     """Context in which variables have values, also while a `tf.function` or `torch.export` is traced."""
     if keras.backend.backend() == "tensorflow":

@@ -22,10 +22,10 @@ WRITING = 75
 NARROW = 5.1
 DENSE = {"tensorflow": 1.12, "jax": 1.81, "torch": 1.18}
 # The same of a depthwise convolution, by benchmarks/layers.py.
-DEPTHWISE = {"tensorflow": 9.0, "jax": 350.0, "torch": 9.0}
+DEPTHWISE = {"tensorflow": 3.8, "jax": 350.0, "torch": 2.3}
 # What an evaluation must save for each image, where a model is compiled anew when σ outgrows it.
 WORTH_COMPILING = {"tensorflow": 1e8, "jax": 1e8, "torch": 0.0}
-LARGEST_DENSE_RADIUS = 7
+LARGEST_DENSE_RADIUS = 12
 TILES = ((8, 32), (16, 64), (32, 128))  # halo and block, in pixels
 _UNKNOWN_SIZE = 64
 

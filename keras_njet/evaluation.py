@@ -15,6 +15,8 @@ import itertools
 
 from keras import ops
 
+from keras_njet.depthwise import depthwise_conv
+
 
 def convolve_by_matrices(x, coefficients, along_height, along_width, groups: int = 1, mixing: str = "between"):
     """Convolves by Gaussian-derivative matrices: out = Σ_{ij} T_j · (T_i · x · α_{ij}).
@@ -145,6 +147,8 @@ def convolve_densely(x, kernel, starts, counts, strides, groups: int = 1):
     radius = kernel.shape[0] // 2
     sizes = x.shape[1:3]
     if strides == (1, 1) and starts == (0, 0) and counts == tuple(sizes):
+        if kernel.shape[2] == 1 < groups == kernel.shape[3]:
+            return depthwise_conv(x, ops.transpose(kernel, (0, 1, 3, 2)))
         return _convolve(x, kernel, strides, "same", groups)
     before = [radius - start for start in starts]
     after = [
