@@ -25,7 +25,7 @@ def main():
     print("| backend | compiling, s | Keras | ratio | memory, MB | Keras | ratio |\n" + "|---" * 7 + "|")
     for backend in arguments.backends:
         ours, keras = (
-            timing.in_a_process(__file__, backend, "--workload", arguments.workload, "--layer", layer)
+            timing.in_a_process(__file__, backend, "--workload", arguments.workload, "--layer", layer, allocation={})
             for layer in ("N-Jet", "Keras")
         )
         row = {"versions": ours.pop("versions"), "workload": arguments.workload, "N-Jet": ours, "Keras": keras}

@@ -1,13 +1,13 @@
 """Fits the constants of `keras_njet/costs.py` to measured times.
 
-    python benchmarks/fit_costs.py                    # every installed backend; about 6 minutes on 2 cores
+    python benchmarks/fit_costs.py                    # every installed backend; about 8 minutes on 2 cores
 
-Measures a training step of each evaluation (each order of the matrix products, in tiles and not) over that of `Conv2D`
-with 5×5 filters, on workloads from 32 to 256 pixels and from 3 to 512 channels. Then it draws constants at random and
-keeps those that have the evaluations in the right order: the ones with the least regret, the time of the evaluation
-that they choose over that of the best one, and among equals those with the least squared error of the log times. The
-cost of dense convolutions is the geometric mean on each backend; the spread around it counts as an error, too. Prints
-the constants.
+Measures each evaluation (each order of the matrix products, in tiles and not) over `Conv2D` with 5×5 filters, in
+training and in inference, on workloads from 32 to 256 pixels and from 3 to 512 channels. Then it draws constants at
+random and keeps those that have the evaluations in the right order: the ones with the least regret, the time of the
+evaluation that they choose over that of the best one, and among equals those with the least squared error of the log
+times. The cost of dense convolutions is the geometric mean on each backend; the spread around it counts as an error,
+too. The matrices are fitted to training; what convolutions take in inference is fitted to them. Prints the constants.
 """
 
 import json
@@ -27,7 +27,9 @@ WORKLOADS = {  # name: (batch, size, channels, filters, mixings)
     "41x41x512-21": (1, 41, 512, 21, ("first", "between")),
 }
 ORDER = 3
-CONSTANTS = {"SMALL_AXIS": (10, 200), "FEW_CHANNELS": (5, 60), "WRITING": (5, 100), "NARROW": (0.1, 20)}
+CONSTANTS = {"SMALL_AXIS": (10, 200), "FEW_CHANNELS": (5, 60), "WRITING": (5, 100)}
+NARROW = (0.1, 20)
+PHASES = ("training", "inference")
 
 
 def main():
@@ -53,7 +55,7 @@ def parse_arguments():
 
 
 def measure_all(arguments):
-    """Times of a training step over those of `Conv2D`: a list of [workload, kind, mixing, ratio]."""
+    """Times over those of `Conv2D`: a list of [workload, kind, mixing, ratio in training, ratio in inference]."""
     import keras
     import numpy as np
 
@@ -77,48 +79,66 @@ def measure_all(arguments):
         layers += [layer_with(*way, filters) for way in ways]
         for layer in layers:
             layer.build(x.shape)
-        times = timing.interleaved([timing.training_pass(layer, x) for layer in layers], arguments.repeats, budget=6.0)
-        rows += [[name, *way, seconds / times[0]] for way, seconds in zip(ways, times[1:], strict=True)]
+        ratios = []
+        for make_pass in (timing.training_pass, timing.forward_pass):
+            times = timing.interleaved([make_pass(layer, x) for layer in layers], arguments.repeats, budget=6.0)
+            ratios.append([seconds / times[0] for seconds in times[1:]])
+        rows += [[name, *way, *both] for way, *both in zip(ways, *ratios, strict=True)]
     return rows
 
 
 def fit(measured, draws):
     from keras_njet import costs
 
-    generator, best = random.Random(0), None
-    for _ in range(draws):
-        for name, (least, most) in CONSTANTS.items():
-            setattr(costs, name, float(f"{math.exp(generator.uniform(math.log(least), math.log(most))):.2g}"))
-        regret, error, dense = judge(measured)
-        drawn = {name: getattr(costs, name) for name in CONSTANTS}
-        if best is None or (round(regret, 3), error) < best[0]:
-            best = (round(regret, 3), error), drawn, dense
-    (regret, error), constants, dense = best
-    print("\n" + ", ".join(f"{name} = {value:g}" for name, value in constants.items()))
-    print("DENSE = {" + ", ".join(f"{backend}: {value:.2f}" for backend, value in dense.items()) + "}")
-    print(f"regret {regret:.3f}, error of the log times {math.sqrt(error):.2f}")
+    generator = random.Random(0)
+
+    def drawn(least, most):
+        return float(f"{math.exp(generator.uniform(math.log(least), math.log(most))):.2g}")
+
+    def draw(phase):
+        if phase == "training":
+            for name, limits in CONSTANTS.items():
+                setattr(costs, name, drawn(*limits))
+        costs.NARROW[phase] = drawn(*NARROW)
+
+    for phase in PHASES:
+        best = None
+        for _ in range(draws):
+            draw(phase)
+            regret, error, dense = judge(measured, phase)
+            constants = {name: getattr(costs, name) for name in CONSTANTS}
+            if best is None or (round(regret, 3), error) < best[0]:
+                best = (round(regret, 3), error), constants, costs.NARROW[phase], dense
+        (regret, error), constants, costs.NARROW[phase], dense = best
+        for name, value in constants.items():
+            setattr(costs, name, value)
+        print(f"\n{phase}: " + ", ".join(f"{name} = {value:g}" for name, value in constants.items()))
+        print(f"NARROW = {costs.NARROW[phase]:g}")
+        print("DENSE = {" + ", ".join(f"{backend}: {value:.2f}" for backend, value in dense.items()) + "}")
+        print(f"regret {regret:.3f}, error of the log times {math.sqrt(error):.2f}", flush=True)
 
 
-def judge(measured):
+def judge(measured, phase):
     """Mean regret, mean squared error of the log times, and the cost of dense convolutions on each backend."""
     regrets, errors, dense = [], [], {}
     for backend, rows in measured.items():
-        logs = {(name, *way): math.log(estimate(name, *way)) - math.log(ratio) for name, *way, ratio in rows}
+        ratios = {(name, kind, mixing): both[PHASES.index(phase)] for name, kind, mixing, *both in rows}
+        logs = {way: math.log(estimate(*way, phase)) - math.log(ratio) for way, ratio in ratios.items()}
         mean = sum(logs.values()) / len(logs)
         errors += [(value - mean) ** 2 for value in logs.values()]
         chosen_logs = []
-        for name in dict.fromkeys(row[0] for row in rows):
-            ways = [(way, ratio) for other, *way, ratio in rows if other == name]
-            chosen, ratio = min(ways, key=lambda pair: estimate(name, *pair[0]))
-            regrets.append(math.log(ratio / min(ratio for _, ratio in ways)))
-            chosen_logs.append(logs[name, *chosen])
+        for workload in dict.fromkeys(name for name, *_ in ratios):
+            ways = [way for way in ratios if way[0] == workload]
+            chosen = min(ways, key=lambda way: estimate(*way, phase))
+            regrets.append(math.log(ratios[chosen] / min(ratios[way] for way in ways)))
+            chosen_logs.append(logs[chosen])
         of_dense = sum(chosen_logs) / len(chosen_logs)
         errors += [(value - of_dense) ** 2 for value in chosen_logs]
         dense[backend] = math.exp(of_dense)
     return sum(regrets) / len(regrets), sum(errors) / len(errors), dense
 
 
-def estimate(name, kind, mixing):
+def estimate(name, kind, mixing, phase):
     """What `costs` has for it, over a multiply-accumulate for each product of the dense convolution."""
     from keras_njet import costs
 
@@ -128,7 +148,7 @@ def estimate(name, kind, mixing):
         cost = costs.by_tiles(workload, *costs.TILES[0], mixing).cost
     else:
         cost = costs.by_matrices(workload, mixing).cost
-    return cost / costs.dense_multiplications(workload, radius=2)
+    return cost / costs.dense_multiplications(workload, 2, phase)
 
 
 if __name__ == "__main__":

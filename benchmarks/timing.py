@@ -13,6 +13,9 @@ import time
 
 BACKENDS = ("tensorflow", "jax", "torch")
 RESULTS = pathlib.Path(__file__).resolve().parent / "results"
+# By default glibc gives large arrays back to the system, always or now and then, as chance has it; getting them again,
+# filled with zeros, takes up to half of a step.
+KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(1 << 32), "MALLOC_MMAP_MAX_": "0"}
 
 
 def argument_parser(description: str) -> argparse.ArgumentParser:
@@ -38,10 +41,10 @@ def versions() -> str:
     return f"keras {keras.__version__}, {backend} {importlib.import_module(backend).__version__}"
 
 
-def in_a_process(script, backend, *arguments, limit=None):
+def in_a_process(script, backend, *arguments, limit=None, allocation=KEEP_MEMORY):
     """Runs a script on a backend; returns what the last line of its output says, parsed, or None beyond the limit."""
     command = [sys.executable, str(script), "--backend", backend, *map(str, arguments)]
-    environment = dict(os.environ, KERAS_BACKEND=backend, TF_CPP_MIN_LOG_LEVEL="2")
+    environment = dict(os.environ | allocation, KERAS_BACKEND=backend, TF_CPP_MIN_LOG_LEVEL="2")
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             output, _ = process.communicate(timeout=limit)
@@ -68,20 +71,21 @@ def interleaved(functions, repeats: int, budget: float):
 
 
 def forward_pass(layer, x):
-    """A function that runs the layer once, compiled as `predict` would, and waits for the result."""
+    """A function that runs the layer once, as `predict` does, and waits for the result."""
     import keras
 
+    model = keras.Sequential([keras.Input(batch_shape=x.shape), layer])
     if keras.backend.backend() == "jax":
         import jax
 
         variables = [variable.value for variable in layer.trainable_variables]
-        call = jax.jit(lambda variables, x: layer.stateless_call(variables, [], x)[0])
+        call = jax.jit(lambda variables, x: model.stateless_call(variables, [], x, training=False)[0])
         x = jax.numpy.asarray(x)
         return lambda: call(variables, x).block_until_ready()
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        call, x = tf.function(layer), tf.constant(x)
+        call, x = tf.function(lambda x: model(x, training=False)), tf.constant(x)
         return lambda: call(x).numpy()[0, 0, 0, 0]
     import torch
 
@@ -89,7 +93,7 @@ def forward_pass(layer, x):
 
     def run():
         with torch.no_grad():
-            layer(x)
+            model(x, training=False)
 
     return run
 

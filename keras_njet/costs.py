@@ -14,13 +14,16 @@ from keras_njet.sizes import MAX_RADIUS
 
 # Times in units of a multiply-accumulate of mixing channels, fitted by benchmarks/fit_costs.py. One along an axis of n
 # pixels takes 1 + SMALL_AXIS / n + FEW_CHANNELS / c, as products of small or narrow matrices are slow; writing a number
-# takes WRITING; a multiply-accumulate of a dense convolution, with its gradients, takes DENSE·(1 + NARROW / c), which
-# differs between backends.
+# takes WRITING; a multiply-accumulate of a dense convolution takes DENSE·(1 + NARROW / c). That differs between
+# backends, and between training and inference, as the gradients of convolutions are slow in some libraries.
 SMALL_AXIS = 23
 FEW_CHANNELS = 35
 WRITING = 75
-NARROW = 5.1
-DENSE = {"tensorflow": 1.12, "jax": 1.81, "torch": 1.18}
+NARROW = {"training": 5.1, "inference": 1.8}
+DENSE = {
+    "training": {"tensorflow": 1.15, "jax": 1.99, "torch": 1.23},
+    "inference": {"tensorflow": 1.36, "jax": 1.10, "torch": 1.37},
+}
 # The same of a depthwise convolution, by benchmarks/layers.py.
 DEPTHWISE = {"tensorflow": 3.8, "jax": 350.0, "torch": 2.3}
 # What an evaluation must save for each image, where a model is compiled anew when σ outgrows it.
@@ -71,7 +74,9 @@ DENSE_EVALUATIONS = tuple(Evaluation("dense", radius) for radius in range(1, MAX
 
 
 @functools.lru_cache(maxsize=1024)
-def evaluations(workload: Workload, tiles: bool, mixing: str | None = None) -> tuple[Evaluation, ...]:
+def evaluations(
+    workload: Workload, tiles: bool, mixing: str | None = None, phase: str = "training"
+) -> tuple[Evaluation, ...]:
     """Lists the evaluations that pay, from the shortest reach to the longest: by matrices, which reach any distance.
 
     Each is cheaper than all that reach farther. So the first one that reaches far enough is the one to take. On small
@@ -81,12 +86,13 @@ def evaluations(workload: Workload, tiles: bool, mixing: str | None = None) -> t
         workload: What the convolution has to do.
         tiles: Whether it can be done in tiles: where the output has the pixels of the input.
         mixing: When channels are mixed by matrices; by default when it is cheapest.
+        phase: "training" or "inference", which is without gradients.
     """
     paying = [by_matrices(workload, mixing)]
     enough = paying[0].cost - WORTH_COMPILING.get(keras.config.backend(), 1e8)
-    shorter = [by_tiles(workload, halo, block, mixing) for halo, block in reversed(TILES)] if tiles else []
-    shorter += [densely(workload, radius) for radius in range(LARGEST_DENSE_RADIUS, 0, -1)]
-    for candidate in shorter:
+    shorter = [by_tiles(workload, halo, block, mixing) for halo, block in TILES] if tiles else []
+    shorter += [densely(workload, radius, phase) for radius in range(1, LARGEST_DENSE_RADIUS + 1)]
+    for candidate in sorted(shorter, key=lambda one: (-one.reach, one.cost)):
         if candidate.cost < min(enough, paying[-1].cost):
             paying.append(candidate)
     return tuple(sorted(paying, key=lambda evaluation: evaluation.reach))
@@ -110,18 +116,18 @@ def by_tiles(workload: Workload, halo: int, block: int, mixing: str | None = Non
     return Evaluation("tiles", halo, count * (of_one.cost + copied), of_one.mixing, block)
 
 
-def densely(workload: Workload, radius: int) -> Evaluation:
+def densely(workload: Workload, radius: int, phase: str = "training") -> Evaluation:
     """The dense evaluation, of filters up to a radius."""
     is_depthwise = workload.groups == workload.channels > 1
-    one = (DEPTHWISE if is_depthwise else DENSE).get(keras.config.backend(), 2.0)
-    return Evaluation("dense", radius, one * dense_multiplications(workload, radius))
+    one = (DEPTHWISE if is_depthwise else DENSE[phase]).get(keras.config.backend(), 2.0)
+    return Evaluation("dense", radius, one * dense_multiplications(workload, radius, phase))
 
 
-def dense_multiplications(workload: Workload, radius: int) -> float:
+def dense_multiplications(workload: Workload, radius: int, phase: str = "training") -> float:
     """Counts the multiply-accumulates of a dense convolution; those of few channels count more."""
     height, width = _known(workload.out_size)
     channels = workload.channels // workload.groups
-    few = 1 + NARROW / channels if workload.groups == 1 else 1.0
+    few = 1 + NARROW[phase] / channels if workload.groups == 1 else 1.0
     return few * (2 * radius + 1) ** 2 * height * width * channels * workload.filters
 
 

@@ -83,9 +83,11 @@ def test_constants_that_foretell_the_times_have_no_regret(benchmark):
         for mixing in of_one[-1]
         for kind in ("matrices", "tiles")
     ]
-    regret, error, dense = fit_costs.judge({"torch": [[*way, fit_costs.estimate(*way) / 3.0] for way in ways]})
+    regret, error, dense = fit_costs.judge(
+        {"torch": [[*way, fit_costs.estimate(*way, "training") / 3.0, 0.0] for way in ways]}, "training"
+    )
     assert regret == 0.0
     assert error == pytest.approx(0.0, abs=1e-12)
     assert dense == pytest.approx({"torch": 3.0})
-    wrong = [[*way, 1.0 / fit_costs.estimate(*way)] for way in ways]
-    assert fit_costs.judge({"torch": wrong})[0] > 0.1
+    wrong = [[*way, 0.0, 1.0 / fit_costs.estimate(*way, "inference")] for way in ways]
+    assert fit_costs.judge({"torch": wrong}, "inference")[0] > 0.1

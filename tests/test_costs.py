@@ -97,6 +97,24 @@ def test_layers_take_the_cheapest_evaluation_that_is_possible(monkeypatch, size,
     assert chosen == [expected]
 
 
+def test_inference_has_costs_of_its_own(monkeypatch):
+    monkeypatch.setitem(costs.NARROW, "inference", 1e9)
+    costs.evaluations.cache_clear()
+    chosen = []
+    evaluate = NJetConv2D._evaluate
+    monkeypatch.setattr(
+        NJetConv2D, "_evaluate", lambda self, choice, *rest: chosen.append(choice.kind) or evaluate(self, choice, *rest)
+    )
+    x = np.zeros((1, 128, 128, 4), "float32")
+    model = keras.Sequential([keras.Input(x.shape[1:]), NJetConv2D(4, order=1, sigma=0.5)])
+    chosen.clear()
+    model(x, training=True)
+    assert chosen == ["dense"]
+    model.predict(x, verbose=0)
+    assert set(chosen[1:]) == {"matrices"}
+    costs.evaluations.cache_clear()
+
+
 def test_another_backend_has_a_cost_too(monkeypatch):
     monkeypatch.setattr(keras.config, "backend", lambda: "another")
     assert costs.densely(workload(8, 4, 4), radius=1).cost > 0

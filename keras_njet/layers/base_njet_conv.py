@@ -220,7 +220,8 @@ class BaseNJetConv(keras.layers.Layer):
             choices = costs.DENSE_EVALUATIONS
         elif self.implementation == "auto" and known and self.subsample_rate is None:
             tiles = self.sigma_sharing == "layer" and all(axis.keeps_all_pixels for axis in axes)
-            choices = costs.evaluations(workload, tiles, self._mixing)
+            phase = "inference" if is_training() is False else "training"
+            choices = costs.evaluations(workload, tiles, self._mixing, phase)
         else:
             return costs.by_matrices(workload, self._mixing)
         if len(choices) == 1:
