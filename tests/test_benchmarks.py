@@ -91,3 +91,20 @@ def test_constants_that_foretell_the_times_have_no_regret(benchmark):
     assert dense == pytest.approx({"torch": 3.0})
     wrong = [[*way, 0.0, 1.0 / fit_costs.estimate(*way, "inference")] for way in ways]
     assert fit_costs.judge({"torch": wrong}, "inference")[0] > 0.1
+
+
+def test_the_tables_of_the_readme_files_are_what_was_measured(benchmark):
+    tables = benchmark("tables")
+    for path in tables.FILES:
+        text = path.read_text()
+        assert text.count("<!-- table: ") > 0
+        assert tables.updated(text) == text
+
+
+def test_a_table_is_replaced_and_nothing_else(benchmark):
+    tables = benchmark("tables")
+    text = "Before.\n\n<!-- table: rates -->\n\n| old |\n|---|\n| 0 |\n\nAfter.\n"
+    updated = tables.updated(text)
+    assert updated.startswith("Before.\n\n<!-- table: rates -->\n\n|  | multiply-accumulates")
+    assert updated.endswith(" |\n\nAfter.\n")
+    assert "old" not in updated

@@ -271,7 +271,8 @@ class BaseNJetConv(keras.layers.Layer):
     def _matrices(self, axes, sigma):
         height, width = axes
         along_height = self._matrix(height, sigma)
-        return along_height, along_height if width.is_known and width == height else self._matrix(width, sigma)
+        is_square = height.is_known and width.is_known and height == width
+        return along_height, along_height if is_square else self._matrix(width, sigma)
 
     def _matrix(self, axis, sigma):
         """Matrices of shape (order + 1, new size, size) that differentiate, and subsample, along an axis."""

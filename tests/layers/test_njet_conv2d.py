@@ -253,14 +253,15 @@ def test_one_model_takes_images_of_any_size():
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow compiles for unknown sizes")
 @pytest.mark.parametrize("arguments", [{}, {"strides": 2}, {"padding": "valid"}, {"subsample_rate": 4.0}])
-def test_a_function_compiled_for_unknown_sizes(arguments):
+@pytest.mark.parametrize("known", [(None, None), (12, None), (None, 9)])
+def test_a_function_compiled_for_unknown_sizes(arguments, known):
     import tensorflow as tf
 
     layer = NJetConv2D(4, **arguments)
     layer.build((None, None, None, 3))
     layer.trainable = False  # for inference, where a function with fixed sizes deserves no warning
-    function = tf.function(layer, input_signature=[tf.TensorSpec((None, None, None, 3))])
-    for size in ((12, 9), (7, 15)):
+    function = tf.function(layer, input_signature=[tf.TensorSpec((None, *known, 3))])
+    for size in [[one or other for one, other in zip(known, others, strict=True)] for others in ((12, 9), (7, 15))]:
         x = RNG.normal(size=(2, *size, 3)).astype("float32")
         np.testing.assert_allclose(to_numpy(function(x)), to_numpy(layer(x)), atol=1e-5)
 

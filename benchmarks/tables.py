@@ -1,0 +1,125 @@
+"""Writes the tables of the README files anew from what was measured last.
+
+    python benchmarks/tables.py                       # reads results/, as the other benchmarks write it
+
+In README.md and benchmarks/README.md each table stands below a comment `<!-- table: name -->`; the rows below it are
+replaced, nothing else is.
+"""
+
+import json
+import pathlib
+import re
+
+import timing
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+FILES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
+BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "torch"}
+WORKLOADS = {
+    "32x32x96-192": "32×32×96→192, batch 32",
+    "128x128x64-64": "128×128×64→64, batch 2",
+    "224x224x3-64": "224×224×3→64, batch 2",
+    "41x41x512-21": "41×41×512→21, batch 1",
+    "56x56x144 depthwise": "depthwise, 56×56×144, batch 8",
+    "41x41x2048-21 pyramid": "pyramid, 41×41×2048→21, batch 1",
+}
+PLAIN = "NIN, 5×5, same feature maps"
+
+
+def main():
+    for path in FILES:
+        path.write_text(updated(path.read_text()))
+
+
+def updated(text: str) -> str:
+    """A text with all its tables made anew."""
+
+    def made(match):
+        name, *arguments = match[2].split()
+        return match[1] + "\n".join(TABLES[name](*arguments)) + "\n"
+
+    return re.sub(r"(<!-- table: (.+) -->\n\n?)(?:\|.*\n)*", made, text)
+
+
+def read(name):
+    return {backend: json.loads((timing.RESULTS / f"{name}_{backend}.json").read_text()) for backend in BACKENDS}
+
+
+def header(*columns):
+    return [line(*columns), "|" + "---|" * len(columns)]
+
+
+def line(*cells):
+    return "| " + " | ".join(cells) + " |"
+
+
+def layers(key, largest="8"):
+    measured = read("layers")
+    sizes = {row["sigma"]: 2 * max(1, round(2 * row["sigma"])) + 1 for row in measured["torch"]}
+    sigmas = [sigma for sigma in sorted(sizes) if sigma <= float(largest)]
+    yield from header("workload", "backend", *(f"σ = {sigma:g}, {sizes[sigma]}×{sizes[sigma]}" for sigma in sigmas))
+    for workload, title in WORKLOADS.items():
+        for backend, name in BACKENDS.items():
+            rows = {row["sigma"]: row for row in measured[backend] if row["workload"] == workload}
+            yield line(title, name, *(ratio(rows[sigma], key) for sigma in sigmas))
+            title = ""
+
+
+def ratio(row, key):
+    if row[key] is None:
+        return "–"
+    return f"{'<' if row.get('beyond_the_limit') else ''}{max(row[key], 0.01):.2f}"
+
+
+def nin():
+    measured = read("nin")
+    yield from header("N-Jet-NIN", "beside", *BACKENDS.values(), "arithmetic")
+    for baseline, title in (("NIN", "NIN"), (PLAIN, "NIN with 5×5 filters and the same feature maps")):
+        for order in (3, 2):
+            network = f"N-Jet-NIN, order {order}"
+            seconds = [measured[backend]["seconds"] for backend in BACKENDS]
+            counted = measured["torch"]["multiplications"]
+            ratios = [each[network] / each[baseline] for each in (*seconds, counted)]
+            yield line(f"order {order}", title, *(f"{each:.2f}" for each in ratios))
+
+
+def first_step():
+    yield from header("", "N-Jet compiles", "Conv2D", "ratio", "N-Jet memory", "Conv2D", "ratio")
+    for backend, row in read("first_step").items():
+        cells = []
+        for key, digits in (("compiling_seconds", 2), ("megabytes", 0)):
+            ours, theirs = row["N-Jet"][key], row["Keras"][key]
+            cells += [f"{ours:.{digits}f}", f"{theirs:.{digits}f}", f"{ours / theirs:.1f}"]
+        yield line(BACKENDS[backend], *cells)
+
+
+def sharing():
+    yield from header("backend", "σ", "layer", "3 groups", "filter", "input")
+    for backend, rows in read("sharing").items():
+        for row in rows:
+            seconds = row["seconds"]
+            ratios = [seconds[key] / seconds["Keras"] for key in ("layer", "3", "filter", "input")]
+            yield line(BACKENDS[backend], f"{row['sigma']:g}", *(f"{each:.2f}" for each in ratios))
+
+
+def bounds():
+    measured = read("bounds")
+    yield from header("workload", "backend", "products", "memory", "measured", "measured / both")
+    for number, row in enumerate(measured["torch"]["rows"]):
+        title = WORKLOADS[row["workload"]]
+        for backend, name in BACKENDS.items():
+            times = [measured[backend]["rows"][number][key] for key in ("products", "memory", "measured")]
+            yield line(title, name, *(f"{1000 * time:.0f}" for time in times), f"{times[2] / sum(times[:2]):.1f}")
+            title = ""
+
+
+def rates():
+    yield from header("", "multiply-accumulates, billions a second", "GB a second")
+    for backend, row in read("bounds").items():
+        yield line(BACKENDS[backend], f"{row['products'] / 1e9:.0f}", f"{row['bytes'] / 1e9:.0f}")
+
+
+TABLES = {each.__name__: each for each in (layers, nin, first_step, sharing, bounds, rates)}
+
+if __name__ == "__main__":
+    main()
