@@ -59,12 +59,13 @@ def measure_all(arguments):
     import keras
     import numpy as np
 
-    from keras_njet import NJetConv2D, costs
+    from keras_njet import NJetConv2D, costs, sizes
 
     halo, block = costs.TILES[0]
 
     def layer_with(kind, mixing, filters):
-        choice = costs.Evaluation(kind, reach=halo, mixing=mixing, block=block)
+        reach = halo if kind == "tiles" else sizes.MAX_RADIUS
+        choice = costs.Evaluation(kind, reach, mixing=mixing, block=block)
         layer = NJetConv2D(filters, order=ORDER, use_bias=False)
         layer._choose_evaluation = lambda *_: choice
         return layer

@@ -69,7 +69,7 @@ def measure_row(backend, workload, arguments):
         if row is None:
             row = timing.in_a_process(__file__, backend, *options, "--alone")
             bound = row["seconds"]["N-Jet"] / arguments.limit
-            row |= {"ratio": bound, "forward_ratio": None, "beyond_the_limit": True}
+            row |= {"ratio": bound, "predict_ratio": None, "beyond_the_limit": True}
         seconds = ", ".join(f"{name} {value:.3f} s" for name, value in row["seconds"].items())
         print(f"{backend}, {workload}, σ = {sigma:g}: {formatted(row)} ({seconds})", flush=True)
         yield row
@@ -97,13 +97,13 @@ def measure(workload, sigma, arguments):
         layer.build(x.shape)
     names = list(layers)
     timed = {}
-    for name, make_pass in (("seconds", timing.training_pass), ("forward_seconds", timing.forward_pass)):
+    for name, make_pass in (("seconds", timing.training_pass), ("predict_seconds", timing.prediction)):
         passes = [make_pass(layer, x) for layer in layers.values()]
         timed[name] = dict(zip(names, timing.interleaved(passes, arguments.repeats, arguments.budget), strict=True))
     row = {"versions": timing.versions(), "workload": workload, "sigma": sigma, "order": arguments.order, **timed}
     if not arguments.alone:
         row["ratio"] = timed["seconds"]["N-Jet"] / timed["seconds"]["Keras"]
-        row["forward_ratio"] = timed["forward_seconds"]["N-Jet"] / timed["forward_seconds"]["Keras"]
+        row["predict_ratio"] = timed["predict_seconds"]["N-Jet"] / timed["predict_seconds"]["Keras"]
     return row
 
 
@@ -153,7 +153,7 @@ def formatted(row, key="ratio"):
 
 def print_table(rows):
     """Prints a line a workload, a column a σ."""
-    for key, title in (("ratio", "forward + backward"), ("forward_ratio", "forward")):
+    for key, title in (("ratio", "forward + backward"), ("predict_ratio", "predict")):
         sigmas = sorted({row["sigma"] for row in rows})
         print(f"\n{rows[0]['versions']}, order {rows[0]['order']}, {title}: time of the N-Jet / time of Keras' layer\n")
         print("| workload |" + "|".join(f" σ = {sigma:g} " for sigma in sigmas) + "|")

@@ -70,8 +70,16 @@ def interleaved(functions, repeats: int, budget: float):
     return [statistics.median(measured) for measured in times]
 
 
+def prediction(layer, x):
+    """A function that has a model of this layer `predict` one batch."""
+    import keras
+
+    model = keras.Sequential([keras.Input(batch_shape=x.shape), layer])
+    return lambda: model.predict_on_batch(x)
+
+
 def forward_pass(layer, x):
-    """A function that runs the layer once, as `predict` does, and waits for the result."""
+    """A function that runs the layer once, compiled and without gradients, and waits for the result."""
     import keras
 
     model = keras.Sequential([keras.Input(batch_shape=x.shape), layer])

@@ -30,8 +30,8 @@ def read_largest(variable) -> float | None:
         return None
 
 
-def calling_model() -> tuple[keras.Model | None, bool]:
-    """The model that is being run, and whether it is its own `fit`, `evaluate` or `predict` that runs it.
+def calling_model() -> tuple[keras.Model | None, str | None]:
+    """The model that is being run, and the name of its method that runs it: `fit`, `evaluate`, `predict` or the like.
 
     Found among the callers, for Keras' call context knows the model on TensorFlow and torch only, and never a model
     whose `train_step` calls another one. In a function of the user's own it is the outermost model among the callers.
@@ -41,10 +41,10 @@ def calling_model() -> tuple[keras.Model | None, bool]:
         owner = frame.f_locals.get("self")
         if isinstance(owner, keras.Model):
             if frame.f_code.co_name in _TRAINER_METHODS:
-                return owner, True
+                return owner, frame.f_code.co_name
             outermost = owner
         frame = frame.f_back
-    return outermost, False
+    return outermost, None
 
 
 def inner_layers(model: keras.Layer, recursive: bool = True) -> list[keras.Layer]:

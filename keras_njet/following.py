@@ -67,14 +67,24 @@ def follow(layer: keras.Layer, inputs, scale, size_of, *args, slack: int = 0) ->
     """
     if in_symbolic_scope():
         return size_of(scale.current(), *args)
-    model, runs_itself = calling_model()
-    if not slack and not runs_itself and scale.trainable and is_traced(inputs) and is_training() is not False:
+    model, method = calling_model()
+    if not slack and method is None and scale.trainable and is_traced(inputs) and is_training() is not False:
         _warn_not_followed(layer)
     if model is None:
         return size_of(scale.current(), *args)
     if not hasattr(model, "_njet_follower"):
         model._njet_follower = _Follower(model)
     return model._njet_follower.size(scale, size_of, *args, slack=slack)
+
+
+def is_up_to_date(inputs) -> bool:
+    """Whether the sizes of the present call are those of the live σ, and σ can't change before they are followed.
+
+    Not while a model is trained, nor in a function of the user's own that is compiled once and called later with
+    another σ.
+    """
+    _, method = calling_model()
+    return not is_traced(inputs) if method is None else method not in ("fit", "train_on_batch")
 
 
 class _Follower:

@@ -9,6 +9,7 @@ import pytest
 from keras import ops
 
 from keras_njet import NJetConv2D, ResolutionCallback, SafeSubsample, update_sizes
+from tests.oracles import njet_convolution, to_numpy
 
 X = np.random.default_rng(0).normal(size=(10, 24, 20, 1)).astype("float32")
 Y = np.zeros((10, 3), "float32")
@@ -368,8 +369,6 @@ def test_a_training_function_of_ones_own_gets_a_warning_that_names_the_remedy():
 
 
 def test_dense_filters_grow_with_sigma():
-    from tests.oracles import njet_convolution, to_numpy
-
     layer = NJetConv2D(3, implementation="dense", use_bias=False)
     model = keras.Sequential([keras.Input((24, 20, 1)), layer])
     for sigma in (1.0, 2.6, 0.6):
@@ -386,24 +385,26 @@ def test_valid_convolutions_shrink_with_sigma():
         assert model.predict(X, verbose=0).shape == (10, 24 - 2 * radius, 20 - 2 * radius, 3)
 
 
-def train(implementation):
+def train(implementation, training=None):
     """Three epochs of two steps in which σ grows from 0.5 to 4 in steps of √2; with the sizes of filters seen."""
     keras.utils.set_random_seed(0)
     layer = NJetConv2D(
         3, order=2, sigma=0.5, sigma_regularizer=growth, implementation=implementation, activation="tanh", name="njet"
     )
     probe = Probe()
-    model = keras.Sequential(
-        [keras.Input((24, 20, 1)), layer, probe, keras.layers.GlobalMaxPooling2D(), keras.layers.Dense(3)]
-    )
+    base = keras.Sequential([keras.Input((24, 20, 1)), layer, probe])
+    inputs = keras.Input((24, 20, 1))
+    outputs = keras.layers.Dense(3)(keras.layers.GlobalMaxPooling2D()(base(inputs, training=training)))
+    model = keras.Model(inputs, outputs)
     model.compile(keras.optimizers.SGD(0.5, clipvalue=1.0), "mse")
     probe.seen.clear()
     losses = model.fit(X, Y, epochs=3, batch_size=5, shuffle=False, verbose=0).history["loss"]
     return losses, layer, len(probe.seen)
 
 
-def test_a_filter_that_outgrows_its_evaluation_within_an_epoch_is_trained_as_any_other():
-    losses, layer, _ = train("dense")
+@pytest.mark.parametrize("training", [None, False])  # False as for fine-tuning with frozen statistics
+def test_a_filter_that_outgrows_its_evaluation_within_an_epoch_is_trained_as_any_other(training):
+    losses, layer, _ = train("dense", training)
     expected, reference, _ = train("matrix")
     assert layer.kernel_size == (17, 17)
     np.testing.assert_allclose(losses, expected, rtol=1e-4)
@@ -432,3 +433,39 @@ def test_an_evaluation_is_not_changed_while_sigma_goes_to_and_fro():
         layer.sigma = sigma
         model.predict(X, verbose=0)
         assert bool(probe.seen) == is_compiled_anew, sigma
+
+
+def compiled_inference(model, x):
+    """A function of the user's own that runs a model, compiled once."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(lambda: model(x, training=False))
+    if keras.backend.backend() == "jax":
+        import jax
+
+        compiled = jax.jit(lambda *state: model.stateless_call(*state, x, training=False)[0])
+        return lambda: compiled([v.value for v in model.trainable_variables], [])
+    return lambda: model(x, training=False)
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_on_batch", "evaluate", "test_on_batch", "function"])
+def test_a_filter_that_outgrew_its_evaluation_is_right_in_inference(method):
+    x = np.random.default_rng(0).normal(size=(1, 128, 128, 4)).astype("float32")
+    zeros = np.zeros_like(x)
+    layer = NJetConv2D(4, order=1, sigma=0.5, name="njet")
+    model = keras.Sequential([keras.Input(x.shape[1:]), layer])
+    model.compile("sgd", "mse")
+    run = {
+        "predict": lambda: model.predict(x, verbose=0),
+        "predict_on_batch": lambda: model.predict_on_batch(x),
+        "evaluate": lambda: model.evaluate(x, zeros, verbose=0),
+        "test_on_batch": lambda: model.test_on_batch(x, zeros),
+        "function": compiled_inference(model, x),
+    }[method]
+    for sigma in (0.5, 6.0):
+        layer.sigma = sigma
+        found, expected = run(), njet_convolution(x, to_numpy(layer.coefficients), sigma, 1)
+        if method in ("evaluate", "test_on_batch"):
+            expected = np.mean(expected**2)
+        np.testing.assert_allclose(to_numpy(found), expected, atol=1e-5)

@@ -5,8 +5,8 @@ import numpy as np
 from keras import ops
 
 from keras_njet import _arguments, costs, evaluation, sizes
-from keras_njet._backend import is_traced, is_training
-from keras_njet.following import follow
+from keras_njet._backend import is_training
+from keras_njet.following import follow, is_up_to_date
 from keras_njet.initializers import NJetVarianceScaling
 from keras_njet.sampling import Axis, strided_positions
 from keras_njet.scale import ScaleVariable
@@ -193,7 +193,7 @@ class BaseNJetConv(keras.layers.Layer):
         workload = costs.Workload(in_size, self._map_size, channels, *self.filters_and_groups(channels), self.order)
         choice = self._choose_evaluation(workload, x, axes)
         outputs = self._evaluate(choice, x, axes)
-        if choice.reach == sizes.MAX_RADIUS or not (is_traced(x) or is_training()):
+        if choice.reach == sizes.MAX_RADIUS or is_up_to_date(x):
             return outputs
         # Until the choice is brought up to date, a filter that has outgrown it is evaluated by matrices. The
         # convolution stands outside of the conditional, where XLA would run it on a single thread; and what is inside
