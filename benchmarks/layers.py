@@ -148,7 +148,7 @@ def learnable_spacings(filters, size, weights):
 def formatted(row, key="ratio"):
     if row[key] is None:
         return "–"
-    return f"{'<' if row.get('beyond_the_limit') else ''}{row[key]:.2f}"
+    return f"{'<' if row.get('beyond_the_limit') else ''}{max(row[key], 0.01):.2f}"
 
 
 def print_table(rows):

@@ -11,6 +11,7 @@ import pathlib
 import re
 
 import timing
+from layers import formatted
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FILES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
@@ -54,21 +55,17 @@ def line(*cells):
 
 
 def layers(key, largest="8"):
+    from keras_njet.sizes import kernel_size
+
     measured = read("layers")
-    sizes = {row["sigma"]: 2 * max(1, round(2 * row["sigma"])) + 1 for row in measured["torch"]}
+    sizes = {row["sigma"]: kernel_size(row["sigma"], extent=2.0) for row in measured["torch"]}
     sigmas = [sigma for sigma in sorted(sizes) if sigma <= float(largest)]
     yield from header("workload", "backend", *(f"σ = {sigma:g}, {sizes[sigma]}×{sizes[sigma]}" for sigma in sigmas))
     for workload, title in WORKLOADS.items():
         for backend, name in BACKENDS.items():
             rows = {row["sigma"]: row for row in measured[backend] if row["workload"] == workload}
-            yield line(title, name, *(ratio(rows[sigma], key) for sigma in sigmas))
+            yield line(title, name, *(formatted(rows[sigma], key) for sigma in sigmas))
             title = ""
-
-
-def ratio(row, key):
-    if row[key] is None:
-        return "–"
-    return f"{'<' if row.get('beyond_the_limit') else ''}{max(row[key], 0.01):.2f}"
 
 
 def nin():

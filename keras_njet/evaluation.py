@@ -147,8 +147,6 @@ def convolve_densely(x, kernel, starts, counts, strides, groups: int = 1):
     radius = kernel.shape[0] // 2
     sizes = x.shape[1:3]
     if strides == (1, 1) and starts == (0, 0) and counts == tuple(sizes):
-        if kernel.shape[2] == 1 < groups == kernel.shape[3]:
-            return depthwise_conv(x, ops.transpose(kernel, (0, 1, 3, 2)))
         return _convolve(x, kernel, strides, "same", groups)
     before = [radius - start for start in starts]
     after = [
@@ -189,7 +187,10 @@ def _windows(x, count, block, window):
 def _convolve(x, kernel, strides, padding, groups):
     options = {"strides": strides, "padding": padding, "data_format": "channels_last"}
     if 1 < groups == x.shape[-1] and strides[0] == strides[1]:  # TensorFlow has no depthwise one with unequal strides
-        return ops.depthwise_conv(x, ops.reshape(kernel, (*kernel.shape[:2], groups, -1)), **options)
+        kernel = ops.reshape(kernel, (*kernel.shape[:2], groups, -1))
+        if strides == (1, 1) and padding == "same" and kernel.shape[-1] == 1:
+            return depthwise_conv(x, kernel)
+        return ops.depthwise_conv(x, kernel, **options)
     return ops.conv(x, kernel, **options)
 
 

@@ -17,6 +17,17 @@ def workload(size, channels, filters, groups=1, order=3):
     return costs.Workload((size, size), (size, size), channels, filters, groups, order)
 
 
+@pytest.fixture
+def chosen(monkeypatch):
+    """The kinds of evaluation that layers choose, a list that grows."""
+    kinds = []
+    evaluate = NJetConv2D._evaluate
+    monkeypatch.setattr(
+        NJetConv2D, "_evaluate", lambda self, choice, *rest: kinds.append(choice.kind) or evaluate(self, choice, *rest)
+    )
+    return kinds
+
+
 @pytest.mark.parametrize("mixing", ["first", "between", "last", "together"])
 def test_the_counts_are_the_multiplications_that_are_done(monkeypatch, mixing):
     done = []
@@ -87,24 +98,14 @@ def test_a_size_that_is_not_known_counts_as_a_usual_one():
         (32, {"sigma": 9.0, "implementation": "dense"}, "dense"),
     ],
 )
-def test_layers_take_the_cheapest_evaluation_that_is_possible(monkeypatch, size, arguments, expected):
-    chosen = []
-    evaluate = NJetConv2D._evaluate
-    monkeypatch.setattr(
-        NJetConv2D, "_evaluate", lambda self, choice, *rest: chosen.append(choice.kind) or evaluate(self, choice, *rest)
-    )
+def test_layers_take_the_cheapest_evaluation_that_is_possible(chosen, size, arguments, expected):
     NJetConv2D(4, order=1, **arguments)(np.zeros((1, size, size, 4), "float32"))
     assert chosen == [expected]
 
 
-def test_inference_has_costs_of_its_own(monkeypatch):
+def test_inference_has_costs_of_its_own(monkeypatch, chosen):
     monkeypatch.setitem(costs.NARROW, "inference", 1e9)
     costs.evaluations.cache_clear()
-    chosen = []
-    evaluate = NJetConv2D._evaluate
-    monkeypatch.setattr(
-        NJetConv2D, "_evaluate", lambda self, choice, *rest: chosen.append(choice.kind) or evaluate(self, choice, *rest)
-    )
     x = np.zeros((1, 128, 128, 4), "float32")
     model = keras.Sequential([keras.Input(x.shape[1:]), NJetConv2D(4, order=1, sigma=0.5)])
     chosen.clear()

@@ -13,8 +13,8 @@ class NJetDepthwiseConv2D(BaseNJetConv):
     """Depthwise 2-D convolution whose filters are linear combinations of Gaussian derivatives of a learned size.
 
     Each channel is convolved with `depth_multiplier` filters of its own; channels are not mixed. The filters are those
-    of `keras_njet.NJetConv2D` (equation 5 of the paper), by default with one σ for the layer, and so is the evaluation
-    by matrices, at any size of the filters: backends are slow in depthwise convolutions with large ones.
+    of `keras_njet.NJetConv2D` (equation 5 of the paper), by default with one σ for the layer, and so is the choice of
+    the evaluation: where a backend is slow in depthwise convolutions, it is by matrices also for small filters.
 
     Args:
         depth_multiplier: Integer > 0, number of filters for each input channel. Defaults to 1.
