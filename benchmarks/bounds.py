@@ -44,7 +44,7 @@ def parse_arguments():
 def measure_all(repeats):
     import numpy as np
 
-    from keras_njet import costs
+    from keras_njet.convolution import costs
 
     products, bandwidth = rates(repeats)
     rows = []

@@ -59,7 +59,8 @@ def measure_all(arguments):
     import keras
     import numpy as np
 
-    from keras_njet import NJetConv2D, costs, sizes
+    from keras_njet import NJetConv2D
+    from keras_njet.convolution import costs, sizes
 
     halo, block = costs.TILES[0]
 
@@ -89,7 +90,7 @@ def measure_all(arguments):
 
 
 def fit(measured, draws):
-    from keras_njet import costs
+    from keras_njet.convolution import costs
 
     generator = random.Random(0)
 
@@ -141,7 +142,7 @@ def judge(measured, phase):
 
 def estimate(name, kind, mixing, phase):
     """What `costs` has for it, over a multiply-accumulate for each product of the dense convolution."""
-    from keras_njet import costs
+    from keras_njet.convolution import costs
 
     _, size, channels, filters, _ = WORKLOADS[name]
     workload = costs.Workload((size, size), (size, size), channels, filters, 1, ORDER)

@@ -117,7 +117,7 @@ def make_layers(kind, filters, sigma, order=3, implementation="auto"):
     if kind == "pyramid":
         ours = keras_njet.NJetASPP(filters, sigmas=(sigma,) * 4, **options)
         return {"N-Jet": ours, "Keras": keras_njet.ASPP(filters, use_bias=False)}
-    size = keras_njet.sizes.kernel_size(sigma, extent=2.0)
+    size = keras_njet.convolution.sizes.kernel_size(sigma, extent=2.0)
     options |= {"sigma": sigma, "implementation": implementation}
     if kind == "depthwise":
         ours = keras_njet.NJetDepthwiseConv2D(**options)

@@ -74,7 +74,8 @@ def multiplications(model):
     """Counts the multiply-accumulates of all convolutions of a model, for one image of 32×32×3."""
     import keras
 
-    from keras_njet import NJetConv2D, _backend, costs
+    from keras_njet import NJetConv2D, _backend
+    from keras_njet.convolution import costs
 
     total = 0
     shapes = _backend.layer_shapes(model, keras.KerasTensor((1, 32, 32, 3), "float32"))
@@ -101,9 +102,9 @@ def same_feature_maps(width):
     """NIN with plain 5×5 convolutions, whose feature maps are resampled to the sizes that σ = 1 gives."""
     import keras
 
-    from keras_njet import evaluation, sizes
     from keras_njet.applications import _building, nin
-    from keras_njet.sampling import bilinear_matrix
+    from keras_njet.convolution import evaluation, sizes
+    from keras_njet.convolution.sampling import bilinear_matrix
 
     class Shrink(keras.layers.Layer):
         def call(self, inputs):

@@ -55,7 +55,7 @@ def line(*cells):
 
 
 def layers(key, largest="8"):
-    from keras_njet.sizes import kernel_size
+    from keras_njet.convolution.sizes import kernel_size
 
     measured = read("layers")
     sizes = {row["sigma"]: kernel_size(row["sigma"], extent=2.0) for row in measured["torch"]}

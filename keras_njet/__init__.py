@@ -2,11 +2,6 @@
 
 from keras_njet import applications as applications
 from keras_njet import visualization as visualization
-from keras_njet.callbacks import ResolutionCallback as ResolutionCallback
-from keras_njet.conversion import convert as convert
-from keras_njet.fitting import fit_filters as fit_filters
-from keras_njet.following import update_sizes as update_sizes
-from keras_njet.freezing import freeze as freeze
 from keras_njet.initializers import NJetVarianceScaling as NJetVarianceScaling
 from keras_njet.layers import ASPP as ASPP
 from keras_njet.layers import DeformableConv2D as DeformableConv2D
@@ -14,10 +9,15 @@ from keras_njet.layers import NJetASPP as NJetASPP
 from keras_njet.layers import NJetConv2D as NJetConv2D
 from keras_njet.layers import NJetDepthwiseConv2D as NJetDepthwiseConv2D
 from keras_njet.layers import SafeSubsample as SafeSubsample
-from keras_njet.layerwise_sgd import LayerwiseSGD as LayerwiseSGD
-from keras_njet.segmentation_crossentropy import SegmentationCrossentropy as SegmentationCrossentropy
-from keras_njet.segmentation_iou import SegmentationIoU as SegmentationIoU
+from keras_njet.resolution.following import update_sizes as update_sizes
 from keras_njet.summary import summary as summary
+from keras_njet.training.callbacks import ResolutionCallback as ResolutionCallback
+from keras_njet.training.layerwise_sgd import LayerwiseSGD as LayerwiseSGD
+from keras_njet.training.segmentation_crossentropy import SegmentationCrossentropy as SegmentationCrossentropy
+from keras_njet.training.segmentation_iou import SegmentationIoU as SegmentationIoU
+from keras_njet.transforms.conversion import convert as convert
+from keras_njet.transforms.fitting import fit_filters as fit_filters
+from keras_njet.transforms.freezing import freeze as freeze
 
 __version__ = "0.1.0"
 __all__ = [

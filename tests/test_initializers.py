@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from keras_njet import NJetVarianceScaling
+from keras_njet.convolution.scale_space import sampled_derivatives
 from keras_njet.initializers import transmitted_variance
-from keras_njet.scale_space import sampled_derivatives
 from tests.oracles import to_numpy
 
 

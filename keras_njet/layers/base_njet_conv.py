@@ -4,14 +4,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_njet import _arguments, costs, evaluation, sizes
+from keras_njet import _arguments
 from keras_njet._backend import is_training
-from keras_njet.following import follow, is_up_to_date
+from keras_njet.convolution import costs, evaluation, sizes
+from keras_njet.convolution.sampling import Axis, strided_positions
+from keras_njet.convolution.scale_space import compose_filters, derivative_orders, gaussian_derivatives, njet_basis
+from keras_njet.convolution.sharing import Sharing
 from keras_njet.initializers import NJetVarianceScaling
-from keras_njet.sampling import Axis, strided_positions
-from keras_njet.scale import ScaleVariable
-from keras_njet.scale_space import compose_filters, derivative_orders, gaussian_derivatives, njet_basis
-from keras_njet.sharing import Sharing
+from keras_njet.resolution.following import follow, is_up_to_date
+from keras_njet.resolution.scale import ScaleVariable
 
 _RECTIFIERS = ("relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", "mish", "hard_silu")
 

@@ -3,10 +3,11 @@
 import keras
 from keras import ops
 
-from keras_njet import _arguments, evaluation, sizes
-from keras_njet.sampling import Axis
-from keras_njet.scale import ScaleVariable
-from keras_njet.scale_space import compose_filters, derivative_orders, gaussian_derivatives, njet_basis
+from keras_njet import _arguments
+from keras_njet.convolution import evaluation, sizes
+from keras_njet.convolution.sampling import Axis
+from keras_njet.convolution.scale_space import compose_filters, derivative_orders, gaussian_derivatives, njet_basis
+from keras_njet.resolution.scale import ScaleVariable
 
 
 @keras.saving.register_keras_serializable(package="keras_njet")

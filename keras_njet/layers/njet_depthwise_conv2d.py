@@ -4,8 +4,8 @@ import keras
 from keras import ops
 
 from keras_njet import _arguments
+from keras_njet.convolution.sharing import Sharing
 from keras_njet.layers.base_njet_conv import BaseNJetConv
-from keras_njet.sharing import Sharing
 
 
 @keras.saving.register_keras_serializable(package="keras_njet")

@@ -3,8 +3,9 @@
 import keras
 from keras import ops
 
-from keras_njet import _arguments, evaluation
-from keras_njet.sampling import bilinear_matrix
+from keras_njet import _arguments
+from keras_njet.convolution import evaluation
+from keras_njet.convolution.sampling import bilinear_matrix
 
 
 @keras.saving.register_keras_serializable(package="keras_njet")

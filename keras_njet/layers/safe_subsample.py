@@ -3,10 +3,11 @@
 import keras
 from keras import ops
 
-from keras_njet import _arguments, evaluation
+from keras_njet import _arguments
 from keras_njet._backend import calling_model, inner_layers
+from keras_njet.convolution import evaluation
+from keras_njet.convolution.sampling import bilinear_matrix
 from keras_njet.layers.base_njet_conv import BaseNJetConv
-from keras_njet.sampling import bilinear_matrix
 
 
 @keras.saving.register_keras_serializable(package="keras_njet")

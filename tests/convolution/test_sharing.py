@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_njet import NJetConv2D, NJetDepthwiseConv2D, SafeSubsample, costs
+from keras_njet import NJetConv2D, NJetDepthwiseConv2D, SafeSubsample
+from keras_njet.convolution import costs
 from tests.oracles import layer_gradients, njet_convolution, to_numpy
 
 RNG = np.random.default_rng(0)

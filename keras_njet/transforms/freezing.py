@@ -3,12 +3,12 @@
 import keras
 import numpy as np
 
-from keras_njet import sizes
 from keras_njet._backend import inner_layers, is_graph
+from keras_njet.convolution import sizes
 from keras_njet.layers import ASPP, NJetASPP, NJetDepthwiseConv2D, SafeSubsample
 from keras_njet.layers.base_njet_conv import BaseNJetConv
 from keras_njet.layers.resize_like import ResizeLike
-from keras_njet.rebuilding import Rebuilding, check_graph
+from keras_njet.transforms.rebuilding import Rebuilding, check_graph
 
 _KINDS = (BaseNJetConv, NJetASPP, ASPP, SafeSubsample, ResizeLike)
 

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from keras_njet import evaluation
-from keras_njet.sampling import Axis
-from keras_njet.scale_space import gaussian_derivatives
+from keras_njet.convolution import evaluation
+from keras_njet.convolution.sampling import Axis
+from keras_njet.convolution.scale_space import gaussian_derivatives
 from tests.oracles import to_numpy
 
 RNG = np.random.default_rng(0)

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 
 from keras_njet import _arguments
-from keras_njet.scale_space import derivative_orders, sampled_derivatives
-from keras_njet.sizes import filter_radius
+from keras_njet.convolution.scale_space import derivative_orders, sampled_derivatives
+from keras_njet.convolution.sizes import filter_radius
 
 _STEPS_AN_OCTAVE = 24
 _TIE = 1e-6  # share of the energy of the filters

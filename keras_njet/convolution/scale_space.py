@@ -12,7 +12,7 @@ import math
 import numpy as np
 from keras import ops
 
-from keras_njet.sizes import MAX_RADIUS
+from keras_njet.convolution.sizes import MAX_RADIUS
 
 
 def derivative_orders(order: int) -> list[tuple[int, int]]:
@@ -42,7 +42,7 @@ def discrete_gaussian_sum(sigma, radius):
 
     Args:
         sigma: Scalar tensor σ > 0, in pixels.
-        radius: Scalar tensor or integer, in pixels; at most `keras_njet.sizes.MAX_RADIUS`.
+        radius: Scalar tensor or integer, in pixels; at most `keras_njet.convolution.sizes.MAX_RADIUS`.
 
     Returns:
         A scalar tensor.

@@ -1,4 +1,4 @@
-"""The ways to evaluate an N-Jet convolution; `keras_njet.costs` has the rule that chooses between them.
+"""The ways to evaluate an N-Jet convolution; `keras_njet.convolution.costs` has the rule that chooses between them.
 
 By matrices: correlating an axis of n pixels with a filter is a product with an n×n band matrix. The N-Jet is separable,
 so the whole convolution is a product along one axis, one along the other, and a mixing of channels between, after or
@@ -15,7 +15,7 @@ import itertools
 
 from keras import ops
 
-from keras_njet.depthwise import depthwise_conv
+from keras_njet.convolution.depthwise import depthwise_conv
 
 
 def convolve_by_matrices(x, coefficients, along_height, along_width, groups: int = 1, mixing: str = "between"):

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from keras_njet import NJetConv2D, costs, evaluation
-from keras_njet.sizes import MAX_RADIUS
+from keras_njet import NJetConv2D
+from keras_njet.convolution import costs, evaluation
+from keras_njet.convolution.sizes import MAX_RADIUS
 
 
 def workload(size, channels, filters, groups=1, order=3):

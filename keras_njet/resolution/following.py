@@ -57,7 +57,7 @@ def follow(layer: keras.Layer, inputs, scale, size_of, *args, slack: int = 0) ->
         layer: The layer that is being called.
         inputs: The tensor it is called on.
         scale: `ScaleVariable` that decides the size.
-        size_of: Function of `keras_njet.sizes`.
+        size_of: Function of `keras_njet.convolution.sizes`.
         *args: Further arguments of `size_of`, after σ.
         slack: Integer, by how much the size may shrink before it is followed, so that nothing is compiled anew while it
             moves to and fro. For sizes that only matter to speed.

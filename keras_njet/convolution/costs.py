@@ -9,8 +9,8 @@ import math
 
 import keras
 
-from keras_njet.scale_space import derivative_orders
-from keras_njet.sizes import MAX_RADIUS
+from keras_njet.convolution.scale_space import derivative_orders
+from keras_njet.convolution.sizes import MAX_RADIUS
 
 # Times in units of a multiply-accumulate of mixing channels, fitted by benchmarks/fit_costs.py. One along an axis of n
 # pixels takes 1 + SMALL_AXIS / n + FEW_CHANNELS / c, as products of small or narrow matrices are slow; writing a number

@@ -6,9 +6,9 @@ import keras
 
 from keras_njet import _arguments
 from keras_njet._backend import inner_layers
-from keras_njet.following import update_sizes
 from keras_njet.layers import NJetASPP
 from keras_njet.layers.base_njet_conv import BaseNJetConv
+from keras_njet.resolution.following import update_sizes
 
 
 class ResolutionCallback(keras.callbacks.Callback):

@@ -9,10 +9,10 @@ import numpy as np
 
 from keras_njet import _arguments
 from keras_njet._backend import copy_of, copy_weights, inputs_like, is_graph
-from keras_njet.fitting import FittedFilters, fit_filters
 from keras_njet.layers import NJetConv2D, NJetDepthwiseConv2D
 from keras_njet.layers.base_njet_conv import BaseNJetConv
-from keras_njet.rebuilding import Rebuilding, check_graph
+from keras_njet.transforms.fitting import FittedFilters, fit_filters
+from keras_njet.transforms.rebuilding import Rebuilding, check_graph
 
 _CONVERTIBLE = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 _KEPT = (
@@ -85,7 +85,7 @@ def convert(
         return_report: Whether to return a report, too. It is logged in any case. Defaults to False.
 
     Returns:
-        A new model; with `return_report`, the pair of it and a list with a `keras_njet.conversion.ConvertedLayer` for
+        A new model; with `return_report`, the pair of it and a list with a `ConvertedLayer` for
         each layer that was converted. It is not compiled.
 
     Raises:

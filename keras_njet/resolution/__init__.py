@@ -1,0 +1,1 @@
+"""How a layer holds its learned scale, and how the sizes of a model follow it."""
