@@ -115,7 +115,7 @@ def make_layers(kind, filters, sigma, order=3, implementation="auto"):
 
     options = {"order": order, "use_bias": False}
     if kind == "pyramid":
-        ours = keras_njet.NJetASPP(filters, sigmas=(sigma,) * 4, **options)
+        ours = keras_njet.NJetASPP(filters, sigma=(sigma,) * 4, **options)
         return {"N-Jet": ours, "Keras": keras_njet.ASPP(filters, use_bias=False)}
     size = keras_njet.convolution.sizes.kernel_size(sigma, extent=2.0)
     options |= {"sigma": sigma, "implementation": implementation}

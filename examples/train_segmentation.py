@@ -214,7 +214,7 @@ def sizes(model):
 
     import keras_njet
 
-    scales = [layer.log2_sigma.current() for layer in model.layers if isinstance(layer, keras_njet.NJetConv2D)]
+    scales = [layer.log2_sigma.largest() for layer in model.layers if isinstance(layer, keras_njet.NJetConv2D)]
     found = {"mean_sigma": float(np.mean(scales))} if scales else {}
     field, stride = 1, 1
     for layer in model.layers:

@@ -3,11 +3,13 @@
 from keras_njet import applications as applications
 from keras_njet import visualization as visualization
 from keras_njet.initializers import NJetVarianceScaling as NJetVarianceScaling
-from keras_njet.layers import ASPP as ASPP
-from keras_njet.layers import DeformableConv2D as DeformableConv2D
 from keras_njet.layers import NJetASPP as NJetASPP
+from keras_njet.layers import NJetConv1D as NJetConv1D
 from keras_njet.layers import NJetConv2D as NJetConv2D
+from keras_njet.layers import NJetConv3D as NJetConv3D
+from keras_njet.layers import NJetDepthwiseConv1D as NJetDepthwiseConv1D
 from keras_njet.layers import NJetDepthwiseConv2D as NJetDepthwiseConv2D
+from keras_njet.layers import NJetDepthwiseConv3D as NJetDepthwiseConv3D
 from keras_njet.layers import SafeSubsample as SafeSubsample
 from keras_njet.resolution.following import update_sizes as update_sizes
 from keras_njet.summary import summary as summary
@@ -21,12 +23,14 @@ from keras_njet.transforms.freezing import freeze as freeze
 
 __version__ = "0.1.0"
 __all__ = [
-    "ASPP",
-    "DeformableConv2D",
     "LayerwiseSGD",
     "NJetASPP",
+    "NJetConv1D",
     "NJetConv2D",
+    "NJetConv3D",
+    "NJetDepthwiseConv1D",
     "NJetDepthwiseConv2D",
+    "NJetDepthwiseConv3D",
     "NJetVarianceScaling",
     "ResolutionCallback",
     "SafeSubsample",

@@ -1,7 +1,10 @@
 """Checks of constructor arguments. Each returns the value it was given, in its standard form, or raises ValueError."""
 
+import functools
+import inspect
 import math
 import numbers
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -29,12 +32,24 @@ def positives(name: str, value) -> np.ndarray:
     return values
 
 
-def pair_of_integers(name: str, value) -> tuple[int, int]:
-    """An integer of at least 1, or a pair of them."""
-    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(pair) != 2:
-        raise ValueError(f"`{name}` must be an integer or a pair of integers. Received: {name}={value!r}")
-    return integer(name, pair[0], least=1), integer(name, pair[1], least=1)
+def integers(name: str, value, axes: int) -> tuple[int, ...]:
+    """An integer of at least 1, or one for each axis."""
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * axes
+    if len(values) != axes:
+        raise ValueError(f"`{name}` must be an integer, or {axes} of them, one an axis. Received: {name}={value!r}")
+    return tuple(integer(name, one, least=1) for one in values)
+
+
+def scale(value, axes: int, isotropic: bool) -> float | tuple[float, ...]:
+    """The scale a layer starts with: a number, drawn if it is a Keras initializer, or one for each axis."""
+    if isinstance(value, (str, dict, keras.initializers.Initializer)):
+        value = float(keras.ops.convert_to_numpy(keras.initializers.get(value)(())))
+    if not isinstance(value, (tuple, list, np.ndarray)):
+        return positive("sigma", value)
+    if isotropic or len(value) != axes:
+        expected = "a number, as `isotropic` is True" if isotropic else f"a number, or {axes} of them, one an axis"
+        raise ValueError(f"`sigma` must be {expected}. Received: sigma={value!r}")
+    return tuple(positive("sigma", one) for one in value)
 
 
 def sigma_sharing(value) -> str | int:
@@ -71,13 +86,6 @@ def data_format(value: str | None) -> str:
     return one_of("data_format", value, ("channels_last", "channels_first"))
 
 
-def drawn(value):
-    """A number, drawn if it is given as a Keras initializer."""
-    if isinstance(value, (str, dict, keras.initializers.Initializer)):
-        return float(keras.ops.convert_to_numpy(keras.initializers.get(value)(())))
-    return value
-
-
 def several(name: str, values, check) -> tuple:
     """A tuple of at least one value, each of which passes a check of this module."""
     if not isinstance(values, (tuple, list)) or not values:
@@ -87,10 +95,51 @@ def several(name: str, values, check) -> tuple:
 
 def channels(input_shape, data_format: str) -> int:
     """The number of channels of an input, which must be known."""
-    count = input_shape[3 if data_format == "channels_last" else 1]
+    count = input_shape[-1 if data_format == "channels_last" else 1]
     if count is None:
         raise ValueError(
             "The channel axis of the input must have a known size, but it is None. Received: "
             f"input_shape={tuple(input_shape)}"
         )
     return count
+
+
+_INSTEAD = {
+    "kernel_size": "start the size of the filters, which is learned, by `sigma` and `extent`",
+    "dilation_rate": "take a larger `sigma`, whose filters reach as far without gaps",
+    "kernel_initializer": "use `coefficient_initializer`",
+    "kernel_regularizer": "use `coefficient_regularizer`",
+    "kernel_constraint": "use `coefficient_constraint`",
+    "depthwise_initializer": "use `coefficient_initializer`",
+    "depthwise_regularizer": "use `coefficient_regularizer`",
+    "depthwise_constraint": "use `coefficient_constraint`",
+}
+
+
+def of_a_convolution(positional: int) -> Callable:
+    """Decorates the constructor of an N-Jet layer: whoever calls it as Keras' convolution is told what to do instead.
+
+    Args:
+        positional: How many arguments have no need of a name.
+    """
+
+    def decorate(init):
+        @functools.wraps(init)
+        def explaining(self, *args, **kwargs):
+            kind = type(self).__name__
+            if len(args) > positional:
+                allowed = f"but the first {positional} " if positional else ""
+                raise ValueError(
+                    f"All arguments {allowed}of {kind} must be given by name. There is no kernel_size: the size of the "
+                    "filters is learned, and starts at 2⌈extent·sigma⌉ + 1 pixels by `sigma` and `extent`. Received: "
+                    f"args={args!r}"
+                )
+            for name, instead in _INSTEAD.items():
+                if name in kwargs:
+                    raise ValueError(f"{kind} has no `{name}`: {instead}. Received: {name}={kwargs[name]!r}")
+            init(self, *args, **kwargs)
+
+        explaining.__signature__ = inspect.signature(init)  # Keras asks for it, without following wrappers
+        return explaining
+
+    return decorate

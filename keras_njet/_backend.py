@@ -16,14 +16,15 @@ from keras.src.saving.serialization_lib import SafeModeScope
 from keras.src.utils import backend_utils, jax_utils
 from keras.src.utils.io_utils import print_msg as print_msg
 
+_STEPS = ("train", "test", "predict")
 _TRAINER_METHODS = ("fit", "evaluate", "predict", "train_on_batch", "test_on_batch", "predict_on_batch")
 
 
-def read_largest(variable) -> float | None:
-    """The largest value of a variable as a number, or None where it has none: while JAX traces, say."""
+def read_value(variable) -> np.ndarray | None:
+    """The value of a variable as float64 numbers, or None where it has none: while JAX traces a function."""
     try:
         with _outside_of_graphs():
-            return float(np.max(ops.convert_to_numpy(variable.value)))
+            return np.asarray(ops.convert_to_numpy(variable.value), "float64")
     except (TypeError, NotImplementedError, RuntimeError):
         # TypeError: a JAX tracer, or a JAX variable between the batches of `fit`, whose value is in the training state.
         # The others: a TensorFlow placeholder and a torch tensor on the "meta" device, during shape inference.
@@ -33,8 +34,9 @@ def read_largest(variable) -> float | None:
 def calling_model() -> tuple[keras.Model | None, str | None]:
     """The model that is being run, and the name of its method that runs it: `fit`, `evaluate`, `predict` or the like.
 
-    Found among the callers, for Keras' call context knows the model on TensorFlow and torch only, and never a model
-    whose `train_step` calls another one. In a function of the user's own it is the outermost model among the callers.
+    Found by walking up the Python frames from this call, looking at what each calls `self`. Keras' own record of the
+    present call knows the model on TensorFlow and torch only, and never a model whose `train_step` calls another one.
+    In a function of the user's own no such method is among the frames; then it is the outermost model, and None.
     """
     outermost, frame = None, sys._getframe(1)
     while frame is not None:
@@ -45,6 +47,28 @@ def calling_model() -> tuple[keras.Model | None, str | None]:
             outermost = owner
         frame = frame.f_back
     return outermost, None
+
+
+def functions(model: keras.Model) -> dict:
+    """The functions by which a model trains, tests and predicts, as far as they have been made."""
+    found = {step: getattr(model, f"{step}_function", None) for step in _STEPS}
+    return {step: function for step, function in found.items() if function is not None}
+
+
+def set_function(model: keras.Model, step: str, function) -> None:
+    """Gives a model another function for a step: "train", "test" or "predict"."""
+    setattr(model, f"{step}_function", function)
+
+
+def make_function(model: keras.Model, step: str) -> None:
+    """Has a model make its function for a step anew; it is compiled when it is called next."""
+    getattr(model, f"make_{step}_function")(force=True)
+
+
+def make_functions(model: keras.Model) -> None:
+    """Has a model make all functions anew that it has."""
+    for step in functions(model):
+        make_function(model, step)
 
 
 def inner_layers(model: keras.Layer, recursive: bool = True) -> list[keras.Layer]:
@@ -140,50 +164,6 @@ def layer_shapes(model: keras.Model, inputs) -> dict[int, tuple[tuple, tuple]]:
             stack.callback(vars(layer).pop, "call")
         Run().compute_output_spec(inputs)
     return shapes
-
-
-def gradient(function, x) -> np.ndarray:
-    """Gradient of a scalar function of one tensor, at the array `x`. Keras has none that all backends share."""
-    x = ops.convert_to_tensor(x)
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            value = function(x)
-        return ops.convert_to_numpy(tape.gradient(value, x))
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return ops.convert_to_numpy(jax.grad(function)(x))
-    import torch
-
-    x = x.detach().requires_grad_()
-    (found,) = torch.autograd.grad(function(x), x)  # unlike `backward` it leaves the weights' gradients alone
-    return ops.convert_to_numpy(found)
-
-
-def depthwise_kernel_gradient(x, size: tuple[int, int], upstream):
-    """Gradient with respect to the filters of a depthwise convolution without padding, on TensorFlow and torch.
-
-    Args:
-        x: Tensor of shape `(batch, height, width, channels)`.
-        size: Pair of integers, height and width of the filters.
-        upstream: Gradient with respect to the output, `(batch, new height, new width, channels)`.
-
-    Returns:
-        A tensor of shape `(*size, channels, 1)`.
-    """
-    channels = x.shape[-1]
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return tf.nn.depthwise_conv2d_backprop_filter(x, (*size, channels, 1), upstream, (1, 1, 1, 1), "VALID")
-    import torch
-
-    x, upstream = x.permute(0, 3, 1, 2), upstream.permute(0, 3, 1, 2)
-    found = torch.nn.grad.conv2d_weight(x, (channels, 1, *size), upstream, groups=channels)
-    return found.permute(2, 3, 0, 1)
 
 
 def _outside_of_graphs():

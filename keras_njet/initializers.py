@@ -1,6 +1,7 @@
 """Initialisation of the coefficients α."""
 
 import functools
+import itertools
 import math
 
 import keras
@@ -16,7 +17,7 @@ class NJetVarianceScaling(keras.initializers.RandomNormal):
     """Draws coefficients α such that a stack of N-Jet layers keeps the variance of its activations.
 
     The coefficients are normally distributed with mean 0 and variance `1 / (fan_in·g)`, the fan-in being the number of
-    input channels of a group. g is the share of its input's variance that Σ_{ij} |G^{i,j}|² lets through. That depends
+    input channels of a group. g is the share of its input's variance that Σ_m |G^m|² lets through. That depends
     on the input's spectrum: smooth maps pass a Gaussian unharmed, white noise does not. g is therefore computed for the
     spectrum that feature maps have inside a stack of such layers, for this order and σ, see `transmitted_variance`.
 
@@ -24,9 +25,10 @@ class NJetVarianceScaling(keras.initializers.RandomNormal):
     `keras.initializers.RandomNormal(stddev=1.0)`.
 
     Args:
-        sigma: Number σ > 0 in pixels, the scale the layer starts with. Defaults to 1.
+        sigma: Number σ > 0 in pixels, the scale the layer starts with, or one for each axis. Defaults to 1.
         extent: Number k > 0, half-width of the support in units of σ. Defaults to 2.
         rectified: Whether a rectifier follows, which halves the variance (He et al., 2015). Defaults to False.
+        axes: Integer, how many axes the feature maps of the layer have: 1, 2 or 3. Defaults to 2.
         seed: Integer or `keras.random.SeedGenerator`. Defaults to a random seed.
 
     Example:
@@ -35,58 +37,70 @@ class NJetVarianceScaling(keras.initializers.RandomNormal):
     >>> layer = keras_njet.NJetConv2D(16, sigma=2.0, coefficient_initializer=initializer)
     """
 
-    def __init__(self, sigma: float = 1.0, extent: float = 2.0, rectified: bool = False, seed=None):
+    def __init__(self, sigma=1.0, extent: float = 2.0, rectified: bool = False, axes: int = 2, seed=None):
         super().__init__(mean=0.0, seed=seed)
-        self.sigma = _arguments.positive("sigma", sigma)
+        self.axes = _arguments.integer("axes", axes, least=1)
+        self.sigma = _arguments.scale(sigma, self.axes, isotropic=False)
         self.extent = _arguments.positive("extent", extent)
         self.rectified = bool(rectified)
 
     def __call__(self, shape, dtype=None):
         """Draws coefficients of shape `(basis, channels / groups, filters)`."""
         basis, fan_in, _ = shape
-        order = (math.isqrt(8 * basis + 1) - 3) // 2
-        if len(derivative_orders(order)) != basis:
+        order = next(order for order in itertools.count() if math.comb(order + self.axes, self.axes) >= basis)
+        if len(derivative_orders(order, self.axes)) != basis:
             raise ValueError(
-                "The coefficients must have the shape (basis, channels, filters), with (N + 1)(N + 2) / 2 basis "
-                f"filters for an order N. Received: shape={tuple(shape)}"
+                "The coefficients must have the shape (basis, channels, filters), with as many basis filters as an "
+                f"N-Jet of some order has along {self.axes} axes. Received: shape={tuple(shape)}"
             )
         gain = 2.0 if self.rectified else 1.0
-        variance = gain / (fan_in * transmitted_variance(self.sigma, self.extent, order, self.rectified))
+        sigmas = tuple(np.broadcast_to(self.sigma, self.axes).tolist())
+        variance = gain / (fan_in * transmitted_variance(sigmas, self.extent, order, self.rectified))
         return keras.random.normal(shape, stddev=math.sqrt(variance), dtype=dtype, seed=self.seed)
 
     def get_config(self):
-        config = {"sigma": self.sigma, "extent": self.extent, "rectified": self.rectified}
+        config = {"sigma": self.sigma, "extent": self.extent, "rectified": self.rectified, "axes": self.axes}
         return {**config, "seed": super().get_config()["seed"]}
 
 
 @functools.lru_cache
-def transmitted_variance(sigma: float, extent: float, order: int, rectified: bool, depth: int = 10) -> float:
+def transmitted_variance(
+    sigmas: tuple[float, ...], extent: float, order: int, rectified: bool, depth: int = 10
+) -> float:
     """Share of the variance that the basis filters let through, inside a stack of N-Jet layers.
 
     Follows the power spectrum S of a wide network's activations from white noise through `depth` layers. A layer turns
-    S(ω) into S(ω)·Σ_{ij} |G^{i,j}(ω)|². A rectifier turns the autocorrelation ρ of a normal field into
-    (√(1 - ρ²) + ρ·(π - arccos ρ)) / π (Cho & Saul, 2009). All in NumPy, for layers may be built while a backend traces.
+    S(ω) into S(ω)·Σ_m |G^m(ω)|². A rectifier turns the autocorrelation ρ of a normal field into
+    (√(1 - ρ²) + ρ·(π - arccos ρ)) / π (Cho & Saul, 2009). All in NumPy, as layers may be built while a backend traces.
 
     Args:
-        sigma, extent, order: Of the layer. A scale above 4 pixels counts as 4: the shares no longer depend on it.
+        sigmas: The scale along each axis, in pixels. One above 4 pixels, in volumes above 2, counts as that: the shares
+            hardly depend on it any longer.
+        extent, order: Of the layer.
         rectified: Whether a rectifier follows each layer.
         depth: Number of layers after which the share is taken.
 
     Returns:
         A number > 0.
     """
-    sigma = min(sigma, 4.0)
-    radius = filter_radius(sigma, extent)
-    size = 2 ** math.ceil(math.log2(16 * radius))
-    power = np.abs(np.fft.fft(sampled_derivatives(sigma, radius, order), size)) ** 2
-    transfer = sum(np.outer(power[j], power[i]) for i, j in derivative_orders(order))
-    spectrum, share = np.ones((size, size)), 0.0
+    axes = len(sigmas)
+    powers = []
+    for sigma in sigmas:
+        sigma = min(sigma, 4.0 if axes < 3 else 2.0)
+        radius = filter_radius(sigma, extent)
+        size = 2 ** math.ceil(math.log2(16 * radius))
+        powers.append(np.abs(np.fft.fft(sampled_derivatives(sigma, radius, order), size)) ** 2)
+    transfer = sum(
+        functools.reduce(np.multiply.outer, [power[m] for power, m in zip(powers, orders, strict=True)])
+        for orders in derivative_orders(order, axes)
+    )
+    spectrum, share = np.ones_like(transfer), 0.0
     for _ in range(depth):
         share = np.sum(spectrum * transfer) / np.sum(spectrum)
         spectrum = spectrum * transfer / np.sum(spectrum * transfer)
         if rectified:
-            correlation = np.fft.ifft2(spectrum).real
-            correlation = np.clip(correlation / correlation[0, 0], -1.0, 1.0)
+            correlation = np.fft.ifftn(spectrum).real
+            correlation = np.clip(correlation / correlation.flat[0], -1.0, 1.0)
             angle = np.arccos(correlation)
-            spectrum = np.fft.fft2((np.sin(angle) + correlation * (np.pi - angle)) / np.pi).real.clip(0.0)
+            spectrum = np.fft.fftn((np.sin(angle) + correlation * (np.pi - angle)) / np.pi).real.clip(0.0)
     return float(share)

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 from keras_njet._backend import as_inputs, inner_layers, layer_shapes, print_msg
-from keras_njet.layers import NJetASPP, SafeSubsample
-from keras_njet.layers.base_njet_conv import BaseNJetConv
+from keras_njet.layers.data_formats import spatial
+from keras_njet.layers.njet_layer import NJetLayer
 
 _WIDTH = 100  # columns of a terminal
 _HEADER = ("Layer", "Class", "Order", "σ (pixels)", "Filter", "Feature map", "Parameters")
@@ -52,7 +52,7 @@ def summary(model: keras.Model, input_shape=None, print_fn: Callable[[str], None
     for path, layer in layers:
         within = {id(weight) for inner in inner_layers(layer) for weight in inner.weights}
         own = [weight for weight in layer.weights if id(weight) not in within]
-        if own or isinstance(layer, SafeSubsample) or (not inner_layers(layer) and _resizes(layer, shapes)):
+        if own or isinstance(layer, NJetLayer) or (not inner_layers(layer) and _resizes(layer, shapes)):
             rows.append((path, *_describe(layer), _shape(layer, shapes), f"{_count(own):,}" if own else ""))
     total, trainable = _count(model.weights), _count(model.trainable_weights)
     for line in (
@@ -106,20 +106,14 @@ def shapes_of_layers(model: keras.Model, input_shape=None, required: bool = Fals
     return layer_shapes(model, as_inputs(model, inputs))
 
 
-def height_and_width(layer: keras.Layer, shape: tuple) -> tuple[int, int] | None:
-    """Size of a feature map of this shape in pixels, None if it is none."""
-    if len(shape) != 4:
-        return None
-    return shape[1:3] if _channels_last(layer) else shape[2:4]
+def map_size(layer: keras.Layer, shape: tuple) -> tuple[int, ...] | None:
+    """Size of a feature map of this shape along each axis, in pixels; None if it is none."""
+    return spatial(shape, _data_format(layer)) if 3 <= len(shape) <= 5 else None
 
 
 def sigmas_of(layer: keras.Layer) -> np.ndarray:
-    """The scales σ of a layer in pixels, as a vector; empty if it is no N-Jet layer."""
-    if isinstance(layer, NJetASPP):
-        return np.array(layer.sigmas)
-    if isinstance(layer, BaseNJetConv) and layer.built:
-        return np.atleast_1d(keras.ops.convert_to_numpy(layer.sigma)).astype("float64")
-    return np.array([])
+    """The scales σ of a layer in pixels, as a vector; empty if it has none."""
+    return layer.sigma_numbers() if isinstance(layer, NJetLayer) else np.array([])
 
 
 def format_sigmas(sigmas: np.ndarray) -> str:
@@ -130,13 +124,11 @@ def format_sigmas(sigmas: np.ndarray) -> str:
 
 def format_filter_size(layer: keras.Layer) -> str:
     """Size of a layer's filters, or the range of several; empty if it has none."""
-    if isinstance(layer, NJetASPP):
-        sizes = [(size, size) for size in layer.kernel_sizes]
-    elif isinstance(layer, BaseNJetConv) and not np.isfinite(sigmas_of(layer)).all():
+    if not np.isfinite(sigmas_of(layer)).all():
         return "?"  # training has diverged
-    else:
-        size = getattr(layer, "kernel_size", ())
-        sizes = [(size, size) if isinstance(size, int) else size]
+    sizes = layer.kernel_sizes if isinstance(layer, NJetLayer) else [getattr(layer, "kernel_size", ())]
+    if not any(sizes):
+        return ""
     texts = dict.fromkeys("×".join(map(str, size)) for size in (min(sizes), max(sizes)))
     return "–".join(texts)
 
@@ -160,15 +152,15 @@ def _shape(layer, shapes):
     if id(layer) not in shapes:
         return "?"
     _, output = shapes[id(layer)]
-    size = height_and_width(layer, output)
+    size = map_size(layer, output)
     if size is not None:
-        output = (output[0], *size, output[3 if _channels_last(layer) else 1])
+        output = (output[0], *size, output[-1 if _data_format(layer) == "channels_last" else 1])
     return "×".join(map(str, output[1:]))
 
 
 def _resizes(layer, shapes):
-    """Whether a layer changes the height or width of its input, or makes of a feature map something else."""
-    sizes = [height_and_width(layer, shape) for shape in shapes.get(id(layer), ())]
+    """Whether a layer changes the size of its input along an axis, or makes of a feature map something else."""
+    sizes = [map_size(layer, shape) for shape in shapes.get(id(layer), ())]
     return len(set(sizes)) > 1
 
 
@@ -180,8 +172,8 @@ def _table(rows):
     rows = [(name if len(name) <= room else "…" + name[1 - room :], *others) for name, *others in rows]
     lines = [
         "  ".join(
-            text.ljust(width) if number < 2 else text.rjust(width)
-            for number, (text, width) in enumerate(zip(row, widths, strict=True))
+            text.ljust(width) if index < 2 else text.rjust(width)
+            for index, (text, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in (_HEADER, *rows)
     ]
@@ -193,8 +185,8 @@ def _count(weights):
     return sum(math.prod(weight.shape) for weight in weights)
 
 
-def _channels_last(layer):
-    return (getattr(layer, "data_format", None) or keras.config.image_data_format()) == "channels_last"
+def _data_format(layer):
+    return getattr(layer, "data_format", None) or keras.config.image_data_format()
 
 
 def _is_nested(shapes):

@@ -17,13 +17,14 @@ import keras
 import numpy as np
 
 from keras_njet import _arguments
-from keras_njet._backend import as_inputs, gradient
-from keras_njet.layers import NJetASPP, NJetConv2D, NJetDepthwiseConv2D
+from keras_njet._backend import as_inputs
+from keras_njet._gradients import gradient
+from keras_njet.layers.base_njet_conv import BaseNJetConv
 from keras_njet.summary import (
     format_filter_size,
     format_sigmas,
-    height_and_width,
     layers_by_path,
+    map_size,
     require_built,
     shapes_of_layers,
     sigmas_of,
@@ -58,7 +59,7 @@ def plot_filters(
 
     Args:
         layer: A built `keras_njet.NJetConv2D` or other convolution with a 2-D `kernel`.
-        baseline: Another, a `keras.layers.Conv2D` say, or None. Defaults to None.
+        baseline: Another, for instance a `keras.layers.Conv2D`, or None. Defaults to None.
         count: Integer > 0, how many filters of each are drawn at most. Defaults to 16.
         channel: Integer ≥ 0, the input channel whose part of the filters is drawn. Depthwise convolutions have 0 alone.
             Defaults to 0.
@@ -93,13 +94,13 @@ def plot_filters(
         sigmas = sigmas_of(each)
         sigma = f"σ = {format_sigmas(sigmas)}, " if sigmas.size else ""
         part.suptitle(f"{each.name}\n{sigma}{format_filter_size(each)} pixels", fontsize="medium")
-        for number, ax in enumerate(part.subplots(rows, columns, squeeze=False).flat):
-            if number >= min(panels, kernel.shape[2]):
+        for index, ax in enumerate(part.subplots(rows, columns, squeeze=False).flat):
+            if index >= min(panels, kernel.shape[2]):
                 ax.axis("off")
                 continue
-            _draw_filter(kernel[..., number], reach, ax)
+            _draw_filter(kernel[..., index], reach, ax)
             if any(labels):  # also blank ones, which keep all panels at one size
-                ax.set_title(label[number] if label else " ", fontsize="x-small", pad=2)
+                ax.set_title(label[index] if label else " ", fontsize="x-small", pad=2)
     return figure.figure
 
 
@@ -119,7 +120,8 @@ def plot_feature_map_sizes(
         ax: `matplotlib.axes.Axes` to draw into, by default a new one.
 
     Returns:
-        The figure. It shows √(height·width) in pixels, the side of a square feature map, at the present σ.
+        The figure. It shows √(height·width) in pixels, the side of a square feature map, at the present σ; of signals
+        and volumes likewise the side of a cube of as many pixels.
 
     Raises:
         ValueError: If `models` is neither of these, a model is not built, the shape of the input is not known, or a
@@ -259,8 +261,8 @@ def plot_sigma(history, ax: Axes | None = None) -> Figure:
     ax = ax or _new_axes(figsize=(6.4, 3.6))
     from matplotlib import colormaps
 
-    for number, (name, values) in enumerate(lines.items()):
-        color = colormaps["viridis"](0.9 * number / max(1, len(lines) - 1))
+    for index, (name, values) in enumerate(lines.items()):
+        color = colormaps["viridis"](0.9 * index / max(1, len(lines) - 1))
         ax.plot(range(1, len(values) + 1), values, color=color, label=name)
     ax.set(xlabel="epoch", ylabel="σ (pixels)")
     ax.xaxis.get_major_locator().set_params(integer=True)
@@ -289,7 +291,7 @@ def _kernel(layer, channel):
     if kernel is None or len(kernel.shape) != 4:
         raise ValueError(f"A layer must have a 2-D kernel, and have been built. Received: layer={layer!r}")
     kernel = keras.ops.convert_to_numpy(kernel)
-    if isinstance(layer, (NJetDepthwiseConv2D, keras.layers.DepthwiseConv2D)):
+    if hasattr(layer, "depth_multiplier"):
         kernel = kernel.reshape(*kernel.shape[:2], 1, -1)
     if not _is_index(channel, kernel.shape[2]):
         raise ValueError(
@@ -311,26 +313,23 @@ def _draw_filter(filter_, reach, ax):
 
 def _labels(layer, filters):
     """σ of each filter, where filters or groups of filters have one of their own; empty otherwise."""
-    sigmas = sigmas_of(layer)
-    own = isinstance(layer, NJetDepthwiseConv2D) or (isinstance(layer, NJetConv2D) and layer.sigma_sharing != "input")
-    if not own or sigmas.size < 2:
-        return []
-    return [f"σ = {sigma:.2f}" for sigma in np.repeat(sigmas, filters // sigmas.size)]
+    sigmas = layer.filter_sigmas() if isinstance(layer, BaseNJetConv) else None
+    return [] if sigmas is None else [f"σ = {sigma:.2f}" for sigma in np.repeat(sigmas, filters // sigmas.size)]
 
 
 def _is_convolution(layer):
-    return hasattr(layer, "kernel_size") or isinstance(layer, NJetASPP)
+    return bool(getattr(layer, "kernel_size", ()))
 
 
 def _feature_map_sizes(model, input_shape, is_chosen):
-    """√(height·width) of the feature maps of the chosen layers, by path."""
+    """The side, in pixels, of a square with as many pixels as the feature map of each chosen layer, by path."""
     shapes = shapes_of_layers(model, input_shape, required=True)
     sizes = {
-        path: height_and_width(layer, shapes[id(layer)][1])
+        path: map_size(layer, shapes[id(layer)][1])
         for path, layer in layers_by_path(model)
         if id(layer) in shapes and is_chosen(layer)
     }
-    return {path: float(np.sqrt(np.prod(size))) for path, size in sizes.items() if size is not None}
+    return {path: float(np.prod(size) ** (1 / len(size))) for path, size in sizes.items() if size is not None}
 
 
 def _field(model, images, input_shape, position, channel):

@@ -53,13 +53,13 @@ def test_outside_of_a_call_training_is_not_known_and_asking_leaves_no_trace():
 
 def test_a_variable_is_read_also_while_tensorflow_compiles_and_is_none_where_it_has_no_value():
     variable = keras.Variable(2.0)
-    assert _backend.read_largest(variable) == 2.0
-    assert _backend.read_largest(keras.Variable([1.0, 3.0, 2.0])) == 3.0
+    assert _backend.read_value(variable) == 2.0
+    assert _backend.read_value(keras.Variable([1.0, 3.0, 2.0])).tolist() == [1.0, 3.0, 2.0]
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         found = []
-        tf.function(lambda: found.append(_backend.read_largest(variable)))()
+        tf.function(lambda: found.append(_backend.read_value(variable)))()
         assert found == [2.0]
     if keras.backend.backend() == "jax":
         import jax
@@ -68,13 +68,13 @@ def test_a_variable_is_read_also_while_tensorflow_compiles_and_is_none_where_it_
 
         def differentiate(value):
             with keras.StatelessScope([(variable, value)]):
-                found.append(_backend.read_largest(variable))
+                found.append(_backend.read_value(variable))
             return value
 
         jax.jit(differentiate)(variable.value)
         assert found == [None]
         variable._value = None  # as between the batches of `fit`
-        assert _backend.read_largest(variable) is None
+        assert _backend.read_value(variable) is None
 
 
 def test_inner_layers_are_found_at_any_depth():
@@ -106,15 +106,21 @@ def test_shapes_are_watched_no_longer_when_a_layer_fails():
     assert not any("call" in vars(layer) for layer in model.layers)
 
 
-def test_the_gradient_and_none_of_the_weights():
-    layer = keras.layers.Dense(1, use_bias=False)
-    layer.build((1, 3))
-    layer.set_weights([np.array([[2.0], [-3.0], [0.5]])])
-    x = np.array([[1.0, 2.0, 4.0]], "float32")
-    found = _backend.gradient(lambda x: layer(x)[0, 0] ** 2, x)
-    np.testing.assert_allclose(found, 2 * (2.0 - 6.0 + 2.0) * np.array([[2.0, -3.0, 0.5]]))
-    assert isinstance(found, np.ndarray)
-    assert getattr(layer.kernel.value, "grad", None) is None
+def test_the_functions_of_a_model_are_found_replaced_and_made_anew():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    assert _backend.functions(model) == {}
+    x, y = np.zeros((2, 3), "float32"), np.zeros((2, 2), "float32")
+    model.fit(x, y, verbose=0)
+    model.predict(x, verbose=0)
+    assert set(_backend.functions(model)) == {"train", "predict"}
+    calls = []
+    _backend.set_function(model, "predict", lambda iterator: calls.append(1) or np.zeros((2, 2)))
+    model.predict(x, verbose=0)
+    assert calls == [1]
+    _backend.make_functions(model)
+    model.predict(x, verbose=0)
+    assert calls == [1]
 
 
 def test_messages_go_to_the_terminal(capsys):

@@ -31,7 +31,7 @@ def segmenting(shape):
     """A network whose output has the size of its input."""
     inputs = keras.Input(shape)
     x = NJetConv2D(8, order=2, sigma=0.5, activation="relu")(inputs)
-    return keras.Model(inputs, NJetASPP(3, sigmas=(1.0, 3.0), coefficient_initializer="glorot_uniform")(x))
+    return keras.Model(inputs, NJetASPP(3, sigma=(1.0, 3.0), coefficient_initializer="glorot_uniform")(x))
 
 
 def cases(*, any_size):

@@ -86,7 +86,7 @@ def test_filters_with_scales_of_their_own():
 def test_filters_of_a_pyramid_and_into_a_figure_of_ones_own():
     figure = Figure()
     left, right = figure.subfigures(1, 2)
-    assert plot_filters(built(NJetASPP(2, sigmas=(1.0, 2.0))), figure=left) is figure
+    assert plot_filters(built(NJetASPP(2, sigma=(1.0, 2.0))), figure=left) is figure
     assert left.subfigs[0].get_suptitle().endswith("σ = 1.00–2.00, 5×5–9×9 pixels")
     assert not right.subfigs
 

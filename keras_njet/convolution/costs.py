@@ -1,6 +1,6 @@
-"""How long the evaluations of an N-Jet convolution take, counted in multiplications, and which one is chosen.
+"""How long the evaluations of an N-Jet convolution take, counted in multiplications.
 
-Everything is counted for one image. Nothing is timed when a layer runs: the constants below are fitted to benchmarks/.
+Everything is counted for one image. Nothing is timed when a layer runs: prices are fitted by benchmarks/fit_costs.py.
 """
 
 import dataclasses
@@ -10,26 +10,11 @@ import math
 import keras
 
 from keras_njet.convolution.scale_space import derivative_orders
-from keras_njet.convolution.sizes import MAX_RADIUS
 
-# Times in units of a multiply-accumulate of mixing channels, fitted by benchmarks/fit_costs.py. One along an axis of n
-# pixels takes 1 + SMALL_AXIS / n + FEW_CHANNELS / c, as products of small or narrow matrices are slow; writing a number
-# takes WRITING; a multiply-accumulate of a dense convolution takes DENSE·(1 + NARROW / c). That differs between
-# backends, and between training and inference, as the gradients of convolutions are slow in some libraries.
-SMALL_AXIS = 23
-FEW_CHANNELS = 35
-WRITING = 75
-NARROW = {"training": 5.1, "inference": 1.8}
-DENSE = {
-    "training": {"tensorflow": 1.15, "jax": 1.99, "torch": 1.23},
-    "inference": {"tensorflow": 1.36, "jax": 1.10, "torch": 1.37},
-}
-# The same of a depthwise convolution, by benchmarks/layers.py.
-DEPTHWISE = {"tensorflow": 3.8, "jax": 350.0, "torch": 2.3}
-# What an evaluation must save for each image, where a model is compiled anew when σ outgrows it.
-WORTH_COMPILING = {"tensorflow": 1e8, "jax": 1e8, "torch": 0.0}
 LARGEST_DENSE_RADIUS = 12
-TILES = ((8, 32), (16, 64), (32, 128))  # halo and block, in pixels
+TILES = tuple((halo, blocks * halo) for halo in (8, 16, 32, 64, 128, 256, 512) for blocks in (2, 4))
+"""Halo and block of the tiles that are considered, in pixels."""
+
 _UNKNOWN_SIZE = 64
 
 
@@ -38,12 +23,15 @@ class Workload:
     """What a convolution has to do.
 
     Attributes:
-        in_size, out_size: Pairs (height, width), before and after; None where a size is not known.
+        in_size: Tuple with the size of the input along each axis, in pixels; None where it is not known.
+        count: Likewise the number of output pixels, before they are subsampled.
+        out_size: Likewise the size of the output.
         channels, filters, groups, order: Integers, of the layer.
     """
 
-    in_size: tuple[int | None, int | None]
-    out_size: tuple[int | None, int | None]
+    in_size: tuple[int | None, ...]
+    count: tuple[int | None, ...]
+    out_size: tuple[int | None, ...]
     channels: int
     filters: int
     groups: int
@@ -51,131 +39,153 @@ class Workload:
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """A way to evaluate a convolution.
+class Prices:
+    """Times in units of a multiply-accumulate of mixing channels.
 
     Attributes:
-        kind: "dense", "tiles" or "matrices".
-        reach: Radius of the largest filter for which it is right, in pixels.
-        cost: Estimated time.
-        mixing: When channels are mixed, see `evaluation.convolve_by_matrices`; None if it is dense.
-        block: Size of a tile, in pixels; None without tiles.
+        small_axis, few_channels: A multiply-accumulate along an axis of n pixels and c channels takes
+            1 + small_axis / n + few_channels / c, as products of small or narrow matrices are slow.
+        writing: What writing a number takes.
+        dense, narrow: A multiply-accumulate of a dense convolution takes dense·(1 + narrow / c).
+        depthwise: A multiply-accumulate of a dense depthwise convolution.
+        worth_compiling: What an evaluation must save for each image, where a model is compiled anew when σ outgrows it.
     """
 
-    kind: str
-    reach: int
-    cost: float = 0.0
-    mixing: str | None = None
-    block: int | None = None
+    small_axis: float = 23
+    few_channels: float = 35
+    writing: float = 75
+    dense: float = 2.0
+    narrow: float = 5.1
+    depthwise: float = 2.0
+    worth_compiling: float = 1e8
 
 
-# Where filters are to be composed whatever it costs.
-DENSE_EVALUATIONS = tuple(Evaluation("dense", radius) for radius in range(1, MAX_RADIUS + 1))
+# Dense convolutions differ between backends, and between training and inference, as the gradients of convolutions are
+# slow in some libraries. Prices of depthwise ones are by benchmarks/layers.py.
+_DENSE = {
+    "training": {"tensorflow": 1.15, "jax": 1.99, "torch": 1.23},
+    "inference": {"tensorflow": 1.36, "jax": 1.10, "torch": 1.37},
+}
+_NARROW = {"training": 5.1, "inference": 1.8}
+_DEPTHWISE = {"tensorflow": 3.8, "jax": 350.0, "torch": 2.3}
+_WORTH_COMPILING = {"torch": 0.0}  # which compiles nothing
 
 
-@functools.lru_cache(maxsize=1024)
-def evaluations(
-    workload: Workload, tiles: bool, mixing: str | None = None, phase: str = "training"
-) -> tuple[Evaluation, ...]:
-    """Lists the evaluations that pay, from the shortest reach to the longest: by matrices, which reach any distance.
-
-    Each is cheaper than all that reach farther. So the first one that reaches far enough is the one to take. On small
-    feature maps none but the last pays, and nothing is compiled anew.
+@functools.lru_cache
+def prices(phase: str, backend: str | None = None) -> Prices:
+    """What things cost.
 
     Args:
-        workload: What the convolution has to do.
-        tiles: Whether it can be done in tiles: where the output has the pixels of the input.
-        mixing: When channels are mixed by matrices; by default when it is cheapest.
         phase: "training" or "inference", which is without gradients.
+        backend: Name of a backend, by default the one in use.
     """
-    paying = [by_matrices(workload, mixing)]
-    enough = paying[0].cost - WORTH_COMPILING.get(keras.config.backend(), 1e8)
-    shorter = [by_tiles(workload, halo, block, mixing) for halo, block in TILES] if tiles else []
-    shorter += [densely(workload, radius, phase) for radius in range(1, LARGEST_DENSE_RADIUS + 1)]
-    for candidate in sorted(shorter, key=lambda one: (-one.reach, one.cost)):
-        if candidate.cost < min(enough, paying[-1].cost):
-            paying.append(candidate)
-    return tuple(sorted(paying, key=lambda evaluation: evaluation.reach))
+    backend = backend or keras.config.backend()
+    return Prices(
+        dense=_DENSE[phase].get(backend, Prices.dense),
+        narrow=_NARROW[phase],
+        depthwise=_DEPTHWISE.get(backend, Prices.depthwise),
+        worth_compiling=_WORTH_COMPILING.get(backend, Prices.worth_compiling),
+    )
 
 
-def by_matrices(workload: Workload, mixing: str | None = None) -> Evaluation:
-    """The evaluation by matrices, by default with the cheapest order of the three products."""
-    costs = matrix_costs(workload)
-    mixing = mixing or min(costs, key=costs.get)
-    return Evaluation("matrices", MAX_RADIUS, costs[mixing], mixing)
-
-
-def by_tiles(workload: Workload, halo: int, block: int, mixing: str | None = None) -> Evaluation:
-    """The evaluation by matrices in tiles of `block` pixels, with a halo around them."""
-    height, width = workload.in_size
-    window = block + 2 * halo
-    tile = dataclasses.replace(workload, in_size=(window, window), out_size=(block, block))
-    of_one = by_matrices(tile, mixing)
-    copied = WRITING * (2 * window**2 * workload.channels + block**2 * workload.filters)
-    count = -(-height // block) * -(-width // block)
-    return Evaluation("tiles", halo, count * (of_one.cost + copied), of_one.mixing, block)
-
-
-def densely(workload: Workload, radius: int, phase: str = "training") -> Evaluation:
-    """The dense evaluation, of filters up to a radius."""
-    is_depthwise = workload.groups == workload.channels > 1
-    one = (DEPTHWISE if is_depthwise else DENSE[phase]).get(keras.config.backend(), 2.0)
-    return Evaluation("dense", radius, one * dense_multiplications(workload, radius, phase))
-
-
-def dense_multiplications(workload: Workload, radius: int, phase: str = "training") -> float:
-    """Counts the multiply-accumulates of a dense convolution; those of few channels count more."""
-    height, width = _known(workload.out_size)
+def of_dense(workload: Workload, radius: int, prices: Prices) -> float:
+    """The time of a convolution with a composed filter."""
     channels = workload.channels // workload.groups
-    few = 1 + NARROW[phase] / channels if workload.groups == 1 else 1.0
-    return few * (2 * radius + 1) ** 2 * height * width * channels * workload.filters
+    done = (2 * radius + 1) ** len(workload.count) * math.prod(_known(workload.count)) * channels * workload.filters
+    if workload.groups == workload.channels > 1:
+        return prices.depthwise * done
+    return prices.dense * (1 + prices.narrow / channels if workload.groups == 1 else 1.0) * done
 
 
-def matrix_costs(workload: Workload) -> dict[str, float]:
-    """Estimates the time of `evaluation.convolve_by_matrices` for each `mixing`."""
-    done, written = multiplications(workload), numbers_written(workload)
-    by_size = 1 + SMALL_AXIS / min(_known(workload.in_size))
-    channels, filters = workload.channels, workload.filters
-    few = {"first": filters, "between": min(channels, filters), "last": channels, "together": math.inf}
-    return {
-        mixing: mixed + (by_size + FEW_CHANNELS / few[mixing]) * along_axes + WRITING * written[mixing]
-        for mixing, (mixed, along_axes) in done.items()
-    }
+def of_matrices(workload: Workload, mixing: int | str, block: int, halo: int, prices: Prices) -> float:
+    """The time of products with matrices, in tiles of `block` output pixels where an axis is longer than a tile."""
+    strides = [
+        max(1, size // count) for size, count in zip(_known(workload.in_size), _known(workload.count), strict=True)
+    ]
+    windows = [stride * (block - 1) + 1 + 2 * halo for stride in strides]
+    cut = [size > window for size, window in zip(_known(workload.in_size), windows, strict=True)]
+    if not any(cut):
+        return _of_whole_matrices(workload, mixing, prices)
+
+    def of_tile(sizes, of_cut):
+        return tuple(size if is_cut else whole for size, is_cut, whole in zip(of_cut, cut, sizes, strict=True))
+
+    blocks = [block] * len(cut)
+    tile = dataclasses.replace(
+        workload, in_size=of_tile(workload.in_size, windows), out_size=of_tile(workload.out_size, blocks)
+    )
+    count = math.prod(-(-size // block) for size, is_cut in zip(_known(workload.count), cut, strict=True) if is_cut)
+    copied = 2 * math.prod(_known(tile.in_size)) * tile.channels + math.prod(_known(tile.out_size)) * tile.filters
+    return count * (_of_whole_matrices(tile, mixing, prices) + prices.writing * copied)
 
 
-def multiplications(workload: Workload) -> dict[str, tuple[int, int]]:
-    """Counts the multiply-accumulates for each `mixing`: a pair (of mixing channels, along the axes)."""
-    channels, filters, orders, basis = _counts(workload)
-    height, width, columns, rows, new_pixels = _pixels(workload)
-    mix = basis * channels // workload.groups * filters
-    return {
-        "first": (height * width * mix, (basis * columns * width + orders * new_pixels * height) * filters),
-        "between": (columns * mix, orders * columns * width * channels + orders * new_pixels * height * filters),
-        "last": (new_pixels * mix, (orders * rows * height + basis * new_pixels * width) * channels),
-        "together": (new_pixels * mix, (orders * columns * width + basis * new_pixels * height) * channels),
-    }
+def multiplications(workload: Workload, mixing: int | str) -> tuple[list[tuple[int, int, int]], int]:
+    """Counts the multiply-accumulates of `products.convolve`.
+
+    Returns:
+        For each axis a triple of the multiply-accumulates along it, its size, and the channels that lie side by side;
+        and the multiply-accumulates of mixing channels.
+    """
+    counted, mixed_at = _along_axes(workload, mixing)
+    basis = _basis(workload, len(workload.in_size))
+    return (
+        [(basis_before * pixels * size * channels, size, channels) for basis_before, pixels, size, channels in counted],
+        basis * mixed_at * workload.channels // workload.groups * workload.filters,
+    )
 
 
-def numbers_written(workload: Workload) -> dict[str, int]:
-    """Counts the numbers that are written for each `mixing`: the results of all products, sums and transpositions."""
-    channels, filters, orders, basis = _counts(workload)
-    height, width, columns, rows, new_pixels = _pixels(workload)
-    return {
-        "first": (basis * height * width + orders * columns + orders * new_pixels) * filters,
-        "between": orders * columns * channels + (basis * columns + orders * new_pixels) * filters,
-        "last": (orders * rows + basis * new_pixels) * channels + orders * new_pixels * filters,
-        "together": (2 * orders * columns + 5 * basis * new_pixels) * channels + new_pixels * filters,
-    }
+def _of_whole_matrices(workload, mixing, prices):
+    along_axes, mixed = multiplications(workload, mixing)
+    done = sum(
+        (1 + prices.small_axis / size + (0 if mixing == "together" else prices.few_channels / channels)) * count
+        for count, size, channels in along_axes
+    )
+    return mixed + done + prices.writing * _numbers_written(workload, mixing)
 
 
-def _counts(workload):
-    return workload.channels, workload.filters, workload.order + 1, len(derivative_orders(workload.order))
+def _numbers_written(workload, mixing):
+    """The results of all products, sums and transpositions."""
+    axes, filters = len(workload.in_size), workload.filters
+    counted, mixed_at = _along_axes(workload, mixing)
+    basis = _basis(workload, axes)
+    of_blocks = _basis(workload, axes - 1)  # what sums over the orders of the last axis
+    if mixing == "together":
+        *before, (_, pixels, _, channels) = counted
+        return (
+            sum(2 * count * at * c for count, at, _, c in before) + 5 * basis * pixels * channels + mixed_at * filters
+        )
+    along = sum(count * pixels * channels for count, pixels, _, channels in counted)
+    if mixing == axes:
+        return along + of_blocks * mixed_at * filters
+    if mixing == 0:
+        _, pixels, _, _ = counted[0]
+        return along - (basis - of_blocks) * pixels * filters + basis * mixed_at * filters
+    return along + basis * mixed_at * filters
 
 
-def _pixels(workload):
-    (height, width), (new_height, new_width) = _known(workload.in_size), _known(workload.out_size)
-    return height, width, height * new_width, new_height * width, new_height * new_width
+def _along_axes(workload, mixing):
+    """For each axis in the order in which they are worked on: the number of products, their pixels, the size, channels.
+
+    And the number of pixels at which channels are mixed.
+    """
+    sizes, new = list(_known(workload.in_size)), _known(workload.out_size)
+    axes = len(sizes)
+    mixing = axes if mixing == "together" else mixing
+    counted = []
+    differentiated = range(axes) if mixing == axes else range(axes - 1, axes - 1 - mixing, -1)
+    for done, axis in enumerate(differentiated, start=1):
+        size, sizes[axis] = sizes[axis], new[axis]
+        counted.append((_basis(workload, done), math.prod(sizes), size, workload.channels))
+    mixed_at = math.prod(sizes)
+    for axis in range(axes - 1 - mixing, -1, -1):
+        size, sizes[axis] = sizes[axis], new[axis]
+        counted.append((_basis(workload, axis + 1), math.prod(sizes), size, workload.filters))
+    return counted, mixed_at
+
+
+def _basis(workload, axes):
+    return len(derivative_orders(workload.order, axes))
 
 
 def _known(sizes):
-    return [_UNKNOWN_SIZE if size is None else size for size in sizes]
+    return tuple(_UNKNOWN_SIZE if size is None else size for size in sizes)

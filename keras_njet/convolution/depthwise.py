@@ -8,7 +8,7 @@ three columns. The gradient of the feature map is the library's own.
 import keras
 from keras import ops
 
-from keras_njet._backend import depthwise_kernel_gradient
+from keras_njet._gradients import depthwise_kernel_gradient
 
 _STRIP = 3
 _WITH_ONEDNN = ("tensorflow", "torch")

@@ -1,10 +1,16 @@
-"""Where the pixels of an output lie on the input: strides, padding and bilinear resampling along one axis."""
+"""Where the pixels of an output lie on the input: strides, padding and linear resampling, one axis at a time."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
+
+from keras_njet.convolution.products import along_axis
+
+_LARGEST_MATRIX = 2**21  # entries; a longer axis is resampled by its neighbouring pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +32,9 @@ class Axis:
     new_size: Any
 
     @classmethod
-    def of_tile(cls, block: int, halo: int) -> "Axis":
+    def of_tile(cls, block: int, halo: int, stride: int = 1) -> "Axis":
         """A tile of `block` output pixels that depend on `halo` further input pixels on either side."""
-        return cls(block + 2 * halo, halo, stride=1, count=block, new_size=block)
+        return cls(stride * (block - 1) + 1 + 2 * halo, halo, stride, count=block, new_size=block)
 
     @property
     def is_known(self) -> bool:
@@ -37,13 +43,13 @@ class Axis:
 
     @property
     def is_subsampled(self) -> bool:
-        """Whether the output is subsampled; the sizes may be tensors, which are not compared."""
-        return self.new_size is not self.count
+        """Whether the output is subsampled; sizes that are tensors are not compared."""
+        return self.new_size is not self.count and not (self.is_known and self.new_size == self.count)
 
     @property
     def keeps_all_pixels(self) -> bool:
         """Whether there is an output pixel on each input pixel, and no other."""
-        return (self.start, self.stride, self.new_size) == (0, 1, self.size)
+        return self.is_known and (self.start, self.stride, self.new_size) == (0, 1, self.size)
 
     def offsets(self, dtype: str):
         """Distances of all input pixels from each output pixel: a tensor of shape `(count, size)`."""
@@ -53,7 +59,7 @@ class Axis:
 
     def subsampling(self, dtype: str):
         """Matrix of shape `(new_size, count)` that subsamples the output."""
-        return bilinear_matrix(self.count, self.new_size, dtype)
+        return linear_matrix(self.count, self.new_size, dtype)
 
 
 def strided_positions(size, stride: int, margin):
@@ -83,7 +89,23 @@ def strided_positions(size, stride: int, margin):
     return margin, count
 
 
-def bilinear_matrix(size, new_size, dtype="float32"):
+def resample(x, new_sizes: Sequence):
+    """Resamples a "channels_last" feature map linearly along each axis, as `linear_matrix` does along one.
+
+    Args:
+        x: Tensor of shape `(batch, *sizes, channels)`.
+        new_sizes: The size of each axis afterwards, in pixels: integers, or integer tensors; None to leave one alone.
+
+    Returns:
+        A tensor of shape `(batch, *new_sizes, channels)`.
+    """
+    for index in reversed(range(len(new_sizes))):
+        if new_sizes[index] is not None:
+            x = _resample_axis(x, 1 + index, new_sizes[index])
+    return x
+
+
+def linear_matrix(size, new_size, dtype="float32"):
     """Matrix that resamples an axis linearly, with pixel centres at half-integers and no anti-aliasing.
 
     The same numbers as a bilinear resize of an image, but as a matrix product, so that every backend agrees.
@@ -96,8 +118,26 @@ def bilinear_matrix(size, new_size, dtype="float32"):
     Returns:
         A tensor of shape `(new_size, size)` whose rows add up to one.
     """
+    pixels = ops.arange(size, dtype=dtype)
+    centres = _centres(size, new_size, dtype)
+    return ops.relu(1.0 - ops.abs(ops.expand_dims(centres, 1) - ops.expand_dims(pixels, 0)))
+
+
+def _centres(size, new_size, dtype):
+    """Where the new pixels lie among the old ones."""
     ratio = ops.cast(size, dtype) / ops.cast(new_size, dtype)
     centres = (ops.arange(new_size, dtype=dtype) + 0.5) * ratio - 0.5
-    centres = ops.clip(centres, 0.0, ops.cast(size - 1, dtype))
-    pixels = ops.arange(size, dtype=dtype)
-    return ops.relu(1.0 - ops.abs(ops.expand_dims(centres, 1) - ops.expand_dims(pixels, 0)))
+    return ops.clip(centres, 0.0, ops.cast(size - 1, dtype))
+
+
+def _resample_axis(x, axis, new_size):
+    size = ops.shape(x)[axis]
+    dtype = "float64" if keras.backend.standardize_dtype(x.dtype) == "float64" else "float32"
+    is_known = isinstance(size, int) and isinstance(new_size, int)
+    if not is_known or size * new_size <= _LARGEST_MATRIX:
+        return along_axis(ops.cast(linear_matrix(size, new_size, dtype), x.dtype), x, axis)
+    centres = np.clip((np.arange(new_size) + 0.5) * (size / new_size) - 0.5, 0, size - 1)
+    below = np.minimum(centres.astype("int32"), size - 2)
+    share = np.reshape(centres - below, (-1,) + (1,) * (len(x.shape) - 1 - axis))
+    share = ops.cast(ops.convert_to_tensor(share, dtype), x.dtype)
+    return ops.take(x, below, axis=axis) * (1 - share) + ops.take(x, below + 1, axis=axis) * share

@@ -7,7 +7,9 @@ Reference: Pintea et al., "Resolution learning in deep convolutional networks us
 Transactions on Image Processing, 2021.
 """
 
+import functools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from keras import ops
@@ -15,24 +17,28 @@ from keras import ops
 from keras_njet.convolution.sizes import MAX_RADIUS
 
 
-def derivative_orders(order: int) -> list[tuple[int, int]]:
-    """Lists the orders (i, j) of the basis filters G^{i,j} of an N-Jet.
+def derivative_orders(order: int, axes: int) -> list[tuple[int, ...]]:
+    """Lists the orders of the basis filters of an N-Jet on a grid of any number of axes.
 
-    These are all pairs with 0 ≤ i + j ≤ `order` (equation 4), i along the width (x) and j along the height (y):
-    (N + 1)(N + 2) / 2 of them. Pairs of equal j stand together, with i = 0, 1, ..., N - j.
+    These are all tuples with 0 ≤ m_1 + m_2 + ... ≤ `order` (equation 4), m_a being the order of differentiation along
+    the a-th axis of the array: (depth, height, width) in three dimensions. They stand in lexicographic order, the last
+    axis running first.
 
     Args:
         order: Integer N ≥ 0, the highest total order of differentiation.
+        axes: Integer ≥ 1, the number of axes.
 
     Returns:
-        A list of tuples (i, j).
+        A list of tuples: N + 1, (N + 1)(N + 2) / 2 and (N + 1)(N + 2)(N + 3) / 6 of them for one, two and three axes.
 
     Example:
 
-    >>> derivative_orders(2)
-    [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (0, 2)]
+    >>> derivative_orders(2, axes=2)
+    [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 0)]
     """
-    return [(i, j) for j in range(order + 1) for i in range(order + 1 - j)]
+    if axes == 0:
+        return [()]
+    return [(m, *others) for m in range(order + 1) for others in derivative_orders(order - m, axes - 1)]
 
 
 def discrete_gaussian_sum(sigma, radius):
@@ -107,31 +113,36 @@ def sampled_derivatives(sigma: float, radius: int, order: int) -> np.ndarray:
     return np.stack([(-1 / math.sqrt(2)) ** m * hermite[m] * gaussian / gaussian.sum() for m in range(order + 1)])
 
 
-def njet_basis(derivatives):
-    """Builds the two-dimensional basis filters G^{i,j}(x, y) = G^i(x)·G^j(y) (equation 3).
+def njet_basis(derivatives: Sequence):
+    """Builds the basis filters as products of one-dimensional ones, G^{m_1, m_2}(y, x) = G^{m_1}(y)·G^{m_2}(x).
+
+    That is equation 3, for any number of axes.
 
     Args:
-        derivatives: Tensor of shape `(order + 1, size)`: one-dimensional Gaussian derivatives on the pixel grid.
+        derivatives: A tensor of shape `(order + 1, size)` for each axis: Gaussian derivatives on the pixel grid.
 
     Returns:
-        A tensor of shape `(basis, size, size)`, its axes being basis filter, y and x, ordered as
-        `derivative_orders(order)`.
+        A tensor of shape `(basis, *sizes)`, the basis filters ordered as `derivative_orders(order, axes)`.
     """
-    count, size = derivatives.shape
-    products = ops.reshape(derivatives, (count, 1, size, 1)) * ops.reshape(derivatives, (1, count, 1, size))
-    used = [j * count + i for i, j in derivative_orders(count - 1)]
-    return ops.take(ops.reshape(products, (count * count, size, size)), used, axis=0)
+    axes = len(derivatives)
+    orders = derivative_orders(derivatives[0].shape[0] - 1, axes)
+    factors = []
+    for axis, values in enumerate(derivatives):
+        shape = [len(orders)] + [1] * axes
+        shape[1 + axis] = values.shape[1]
+        factors.append(ops.reshape(ops.take(values, [orders_of[axis] for orders_of in orders], axis=0), shape))
+    return functools.reduce(ops.multiply, factors)
 
 
 def compose_filters(coefficients, basis):
-    """Composes filters as linear combinations of basis filters, F = Σ α_{ij}·G^{i,j} (equation 5).
+    """Composes filters as linear combinations of basis filters, F = Σ α_m·G^m (equation 5).
 
     Args:
         coefficients: Tensor α of shape `(basis, channels, filters)`.
-        basis: Tensor of shape `(basis, size, size)`.
+        basis: Tensor of shape `(basis, *sizes)`.
 
     Returns:
-        A tensor of shape `(size, size, channels, filters)`, the layout of the kernel of `keras.layers.Conv2D`.
+        A tensor of shape `(*sizes, channels, filters)`, the layout of the kernel of Keras' convolutions.
     """
     return ops.tensordot(basis, coefficients, axes=((0,), (0,)))
 

@@ -11,7 +11,7 @@ class Sharing:
     """Computes each part of a convolution with its own σ, all of them at once, and joins the results.
 
     Attributes:
-        count: Integer, the number of scales; None for one that all filters share.
+        count: Integer, the number of groups that have a scale of their own; None for one that all filters share.
         of_inputs: Whether the scales belong to channels of the input; otherwise to filters.
         is_depthwise: Whether each filter has one channel of the input, and so its scale.
     """
@@ -36,7 +36,7 @@ class Sharing:
         return _join(ops.vectorized_map(lambda part: function(*part), (_split(coefficients, self.count), sigma)))
 
     def compose(self, composition: Callable, coefficients, sigma):
-        """The filters `composition(coefficients, σ)`, of shape `(size, size, channels / groups, filters)`."""
+        """The filters `composition(coefficients, σ)`, of shape `(*sizes, channels / groups, filters)`."""
         if not self.of_inputs or self.is_depthwise:
             return self.of_each_filter(composition, coefficients, sigma)
 
@@ -44,6 +44,9 @@ class Sharing:
             return ops.swapaxes(composition(ops.swapaxes(channels_last, -1, -2), sigma), -1, -2)
 
         return ops.swapaxes(self.of_each_filter(swapped, ops.swapaxes(coefficients, -1, -2), sigma), -1, -2)
+
+
+SHARED_BY_ALL = Sharing()
 
 
 def _split(x, count):

@@ -13,6 +13,7 @@ MAX_RADIUS = 1024
 """Largest radius of a filter, in pixels. Wider Gaussians are cut off there: 2049 pixels outgrow any feature map."""
 
 _TOLERANCE = 1e-5
+_PARTS = 2**24
 
 
 def filter_radius(sigma, extent):
@@ -32,7 +33,7 @@ def filter_radius(sigma, extent):
 
 
 def first_that_reaches(sigma: float, extent: float, reaches: tuple[int, ...]) -> int:
-    """Number of the first of some increasing radii, in pixels, that is not smaller than the filter's; or of the last.
+    """Index of the first of some increasing radii, in pixels, that is not smaller than the filter's; or of the last.
 
     Example:
 
@@ -40,7 +41,7 @@ def first_that_reaches(sigma: float, extent: float, reaches: tuple[int, ...]) ->
     1
     """
     radius = filter_radius(sigma, extent)
-    return next((number for number, reach in enumerate(reaches) if radius <= reach), len(reaches) - 1)
+    return next((index for index, reach in enumerate(reaches) if radius <= reach), len(reaches) - 1)
 
 
 def kernel_size(sigma: float, extent: float) -> int:
@@ -54,27 +55,47 @@ def kernel_size(sigma: float, extent: float) -> int:
     return 2 * filter_radius(sigma, extent) + 1
 
 
-def subsampled_size(sigma, size, rate: float):
+def subsampled_size(sigma: float, size: int, rate: float) -> int:
     """Size ⌊s·½^(σ/r)⌋ of a safely subsampled feature map, at least 1 pixel (section IV).
 
     Args:
-        sigma: σ > 0 in pixels, a number or a scalar tensor.
-        size: Size s of the feature map along one axis, in pixels: an integer or an integer tensor.
+        sigma: Number σ > 0, in pixels.
+        size: Integer, the size s of the feature map along one axis, in pixels.
         rate: Number r > 0, the σ at which the feature map has half its size.
-
-    Returns:
-        An `int` if `sigma` and `size` are numbers, else a scalar tensor of dtype "int32".
 
     Example:
 
     >>> subsampled_size(sigma=4.0, size=32, rate=4.0)
     16
     """
-    if ops.is_tensor(sigma) or ops.is_tensor(size):
-        exact = ops.cast(size, "float32") * 0.5 ** (sigma / rate)
-        return ops.cast(ops.maximum(ops.floor(exact * (1.0 + _TOLERANCE)), 1.0), "int32")
     _check(sigma)
     return max(1, math.floor(size * 0.5 ** (sigma / rate) * (1.0 + _TOLERANCE)))
+
+
+def kept_parts(sigma: float, rate: float) -> int:
+    """The share ½^(σ/r) of an axis that safe subsampling keeps, as a whole number of parts of 2^-24.
+
+    Example:
+
+    >>> kept_parts(sigma=4.0, rate=4.0) == 2**23
+    True
+    """
+    _check(sigma)
+    return max(1, round(_PARTS * 0.5 ** (sigma / rate)))
+
+
+def size_of_parts(size, parts: int):
+    """The size of a subsampled axis whose size is not known when a function is compiled, by `kept_parts`.
+
+    Args:
+        size: Integer tensor, the size s of the feature map along one axis, in pixels.
+        parts: Integer, the share that is kept.
+
+    Returns:
+        A tensor of dtype "int32", at least 1.
+    """
+    exact = ops.cast(size, "float32") * (parts / _PARTS * (1.0 + _TOLERANCE))
+    return ops.cast(ops.maximum(ops.floor(exact), 1.0), "int32")
 
 
 def _check(sigma):

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_njet import _arguments
+from keras_njet.layers.data_formats import shape_of, spatial
 
 
 @keras.saving.register_keras_serializable(package="keras_njet")
@@ -14,9 +15,9 @@ class ASPP(keras.layers.Layer):
     paper. The rates have to be chosen; the N-Jet learns them.
 
     Args:
-        filters: Integer > 0, the number of filters: of classes, in DeepLabv2.
+        filters: Integer > 0, the number of filters: of classes, in DeepLabv2. All other arguments are given by name.
         rates: Dilation rates, integers > 0, in pixels. Defaults to (6, 12, 18, 24).
-        kernel_size: Integer > 0, size of the filters before dilation. Defaults to 3.
+        kernel_size: Integer > 0, or a pair of them: size of the filters before dilation. Defaults to 3.
         tied: Whether all rates share one filter. Defaults to False.
         use_bias: Whether to add a bias. Defaults to True.
         data_format: "channels_last" or "channels_first". Defaults to `keras.config.image_data_format()`.
@@ -39,7 +40,7 @@ class ASPP(keras.layers.Layer):
 
     Example:
 
-    >>> layer = keras_njet.ASPP(21)
+    >>> layer = keras_njet.layers.ASPP(21)
     >>> layer(numpy.zeros((1, 41, 41, 64), "float32")).shape
     (1, 41, 41, 21)
     """
@@ -47,6 +48,7 @@ class ASPP(keras.layers.Layer):
     def __init__(
         self,
         filters: int,
+        *,
         rates=(6, 12, 18, 24),
         kernel_size: int = 3,
         tied: bool = False,
@@ -59,7 +61,7 @@ class ASPP(keras.layers.Layer):
         super().__init__(**kwargs)
         self.filters = _arguments.integer("filters", filters, least=1)
         self.rates = _arguments.several("rates", rates, lambda name, rate: _arguments.integer(name, rate, least=1))
-        self.kernel_size = _arguments.integer("kernel_size", kernel_size, least=1)
+        self.kernel_size = _arguments.integers("kernel_size", kernel_size, axes=2)
         self.tied = bool(tied)
         self.use_bias = bool(use_bias)
         self.data_format = _arguments.data_format(data_format)
@@ -73,12 +75,12 @@ class ASPP(keras.layers.Layer):
         channels = _arguments.channels(input_shape, self.data_format)
         self.kernels = [
             self.add_weight(
-                name="kernel" if self.tied else f"kernel_{number}",
-                shape=(self.kernel_size, self.kernel_size, channels, self.filters),
+                name="kernel" if self.tied else f"kernel_{index}",
+                shape=(*self.kernel_size, channels, self.filters),
                 initializer=self.kernel_initializer.clone(),
                 regularizer=self.kernel_regularizer,
             )
-            for number in range(1 if self.tied else len(self.rates))
+            for index in range(1 if self.tied else len(self.rates))
         ]
         self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros") if self.use_bias else None
         self.built = True
@@ -95,9 +97,7 @@ class ASPP(keras.layers.Layer):
         return ops.add(outputs, ops.reshape(self.bias, shape))
 
     def compute_output_shape(self, input_shape):
-        if self.data_format == "channels_last":
-            return (*input_shape[:3], self.filters)
-        return (input_shape[0], self.filters, *input_shape[2:])
+        return shape_of(input_shape[0], spatial(input_shape, self.data_format), self.filters, self.data_format)
 
     def get_config(self):
         return {

@@ -45,7 +45,7 @@ class DeformableConv2D(keras.layers.Layer):
 
     Example:
 
-    >>> layer = keras_njet.DeformableConv2D(16)
+    >>> layer = keras_njet.layers.DeformableConv2D(16)
     >>> layer(numpy.zeros((1, 32, 32, 3), "float32")).shape
     (1, 32, 32, 16)
     >>> layer.offsets(numpy.zeros((1, 32, 32, 3), "float32")).shape
@@ -71,10 +71,10 @@ class DeformableConv2D(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.filters = _arguments.integer("filters", filters, least=1)
-        self.kernel_size = _arguments.pair_of_integers("kernel_size", kernel_size)
-        self.strides = _arguments.pair_of_integers("strides", strides)
+        self.kernel_size = _arguments.integers("kernel_size", kernel_size, axes=2)
+        self.strides = _arguments.integers("strides", strides, axes=2)
         self.padding = _arguments.one_of("padding", padding, ("same", "valid"))
-        self.dilation_rate = _arguments.pair_of_integers("dilation_rate", dilation_rate)
+        self.dilation_rate = _arguments.integers("dilation_rate", dilation_rate, axes=2)
         self.deformable_groups = _arguments.integer("deformable_groups", deformable_groups, least=1)
         self.data_format = _arguments.data_format(data_format)
         self.activation = keras.activations.get(activation)

@@ -1,27 +1,30 @@
 """`NJetASPP`, a spatial pyramid whose scales are learned."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_njet import _arguments
-from keras_njet.convolution import evaluation, sizes
+from keras_njet.convolution import costs, evaluations, sizes
 from keras_njet.convolution.sampling import Axis
-from keras_njet.convolution.scale_space import compose_filters, derivative_orders, gaussian_derivatives, njet_basis
+from keras_njet.convolution.scale_space import derivative_orders
+from keras_njet.layers.data_formats import channels_last, from_channels_last, shape_of, spatial
+from keras_njet.layers.njet_layer import NJetLayer
 from keras_njet.resolution.scale import ScaleVariable
 
 
 @keras.saving.register_keras_serializable(package="keras_njet")
-class NJetASPP(keras.layers.Layer):
+class NJetASPP(NJetLayer):
     """Spatial pyramid of N-Jet convolutions: the sum of several, each with its own learned σ.
 
-    Takes the place of `keras_njet.ASPP` in DeepLabv2 (section IV-B of the paper, experiment 2(B)), where dilation rates
-    are chosen by hand. By default all scales share their coefficients α; then the channels are mixed once for all of
-    them, and the layer costs less than the dilated one, whatever the scales.
+    Takes the place of `keras_njet.layers.ASPP` in DeepLabv2 (section IV-B of the paper, experiment 2(B)), where
+    dilation rates are chosen by hand. By default all scales share their coefficients α; then the channels are mixed
+    once for all of them, and the layer costs less than the dilated one, whatever the scales.
 
     Args:
-        filters: Integer > 0, the number of filters: of classes, in DeepLabv2.
+        filters: Integer > 0, the number of filters: of classes, in DeepLabv2. All other arguments are given by name.
         order: Integer N ≥ 0, the highest order of the Gaussian derivatives. Defaults to 3.
-        sigmas: Numbers σ > 0 the scales start with, in pixels. By default (3, 6, 9, 12), whose filters reach as far as
+        sigma: Numbers σ > 0 the scales start with, in pixels. By default (3, 6, 9, 12), whose filters reach as far as
             the 3×3 ones of DeepLabv2 dilated by 6, 12, 18 and 24.
         extent: Number k > 0, half-width of the filters in units of σ. Defaults to 2.
         learn_sigma: Whether the scales are trained. Defaults to True.
@@ -51,14 +54,16 @@ class NJetASPP(keras.layers.Layer):
     >>> layer(numpy.zeros((1, 41, 41, 64), "float32")).shape
     (1, 41, 41, 21)
     >>> layer.kernel_sizes
-    (13, 25, 37, 49)
+    ((13, 13), (25, 25), (37, 37), (49, 49))
     """
 
+    @_arguments.of_a_convolution(positional=1)
     def __init__(
         self,
         filters: int,
+        *,
         order: int = 3,
-        sigmas=(3.0, 6.0, 9.0, 12.0),
+        sigma=(3.0, 6.0, 9.0, 12.0),
         extent: float = 2.0,
         learn_sigma: bool = True,
         tied: bool = True,
@@ -71,7 +76,7 @@ class NJetASPP(keras.layers.Layer):
         super().__init__(**kwargs)
         self.filters = _arguments.integer("filters", filters, least=1)
         self.order = _arguments.integer("order", order, least=0)
-        self.initial_sigmas = _arguments.several("sigmas", sigmas, _arguments.positive)
+        self.initial_sigma = _arguments.several("sigma", sigma, _arguments.positive)
         self.extent = _arguments.positive("extent", extent)
         self.learn_sigma = bool(learn_sigma)
         self.tied = bool(tied)
@@ -84,84 +89,88 @@ class NJetASPP(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def build(self, input_shape):
-        channels = _arguments.channels(input_shape, self.data_format)
+        self._channels = _arguments.channels(input_shape, self.data_format)
         self.coefficients = [
             self.add_weight(
-                name="coefficients" if self.tied else f"coefficients_{number}",
-                shape=(len(derivative_orders(self.order)), channels, self.filters),
+                name="coefficients" if self.tied else f"coefficients_{index}",
+                shape=(len(derivative_orders(self.order, axes=2)), self._channels, self.filters),
                 initializer=self.coefficient_initializer.clone(),
                 regularizer=self.coefficient_regularizer,
             )
-            for number in range(1 if self.tied else len(self.initial_sigmas))
+            for index in range(1 if self.tied else len(self.initial_sigma))
         ]
         self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros") if self.use_bias else None
         self.log2_sigmas = [
-            ScaleVariable(sigma, self.learn_sigma, name=f"log2_sigma_{number}")
-            for number, sigma in enumerate(self.initial_sigmas)
+            ScaleVariable(sigma, self.learn_sigma, name=f"log2_sigma_{index}")
+            for index, sigma in enumerate(self.initial_sigma)
         ]
         self.built = True
 
-    @property
-    def sigmas(self) -> tuple[float, ...]:
-        """Scales σ in pixels, as numbers."""
-        return tuple(scale.current() for scale in self.log2_sigmas) if self.built else self.initial_sigmas
+    def call(self, inputs):
+        x = channels_last(inputs, self.data_format)
+        convolution = self._convolution(ops.shape(x)[1:3])
+        (evaluation,) = evaluations.choices(
+            convolution.workload, costs.prices("training"), implementation="matrix", scales=len(self.log2_sigmas)
+        )
+        outputs = sum(
+            evaluation.evaluate(convolution, x, ops.convert_to_tensor(coefficients), sigmas)
+            for coefficients, sigmas in self._parts(convolution.basis_dtype)
+        )
+        outputs = ops.cast(outputs, self.compute_dtype)
+        if self.use_bias:
+            outputs = ops.add(outputs, self.bias)
+        return from_channels_last(outputs, self.data_format)
 
     @property
-    def kernel_sizes(self) -> tuple[int, ...]:
-        """Sizes of the square filters in pixels: 2⌈kσ⌉ + 1 for each scale."""
-        return tuple(sizes.kernel_size(sigma, self.extent) for sigma in self.sigmas)
+    def scales(self):
+        return tuple(self.log2_sigmas) if self.built else ()
+
+    @property
+    def sigma(self):
+        """The scales σ in pixels, a float32 tensor with one for each convolution. Assign numbers to change them."""
+        self._require_built("sigma")
+        return ops.stack([scale.sigma() for scale in self.log2_sigmas])
+
+    @sigma.setter
+    def sigma(self, value):
+        self._require_built("sigma")
+        sigmas = _arguments.positives("sigma", value)
+        if sigmas.shape not in ((), (len(self.log2_sigmas),)):
+            raise ValueError(
+                f"`sigma` must be a number or have the shape {(len(self.log2_sigmas),)}. Received: sigma={value!r}"
+            )
+        for scale, sigma in zip(self.log2_sigmas, np.broadcast_to(sigmas, len(self.log2_sigmas)), strict=True):
+            scale.assign(np.log2(sigma))
+
+    @property
+    def kernel_sizes(self):
+        sigmas = [scale.largest() for scale in self.log2_sigmas] if self.built else self.initial_sigma
+        return tuple((sizes.kernel_size(sigma, self.extent),) * 2 for sigma in sigmas)
 
     @property
     def kernel(self):
         """The sum of the composed filters, of shape (size, size, channels, filters): one convolution does the same."""
-        radius = max(self.kernel_sizes) // 2
-        offsets = ops.arange(-radius, radius + 1, dtype=self._basis_dtype)
-        coefficients = self.coefficients * (len(self.log2_sigmas) if self.tied else 1)
+        self._require_built("kernel")
+        convolution = self._convolution((1, 1))
+        radii = [size // 2 for size in self.kernel_size]
         return sum(
-            compose_filters(ops.cast(alpha, self._basis_dtype), njet_basis(self._derivatives(scale, offsets)))
-            for alpha, scale in zip(coefficients, self.log2_sigmas, strict=True)
+            convolution.kernel(coefficients, sigma, radii)
+            for coefficients, sigmas in self._parts(convolution.basis_dtype)
+            for sigma in sigmas
         )
 
-    def call(self, inputs):
-        channels_first = self.data_format == "channels_first"
-        x = ops.transpose(inputs, (0, 2, 3, 1)) if channels_first else inputs
-        matrices = [[self._matrix(scale, size) for size in ops.shape(x)[1:3]] for scale in self.log2_sigmas]
-        mixing = "first" if self.filters <= x.shape[-1] else "last"
-        groups = [matrices] if self.tied else [[pair] for pair in matrices]
-        outputs = sum(
-            evaluation.convolve_at_scales(x, self._cast(coefficients), scales, mixing=mixing)
-            for coefficients, scales in zip(self.coefficients, groups, strict=True)
-        )
-        outputs = self._cast(outputs)
-        if self.use_bias:
-            outputs = ops.add(outputs, self.bias)
-        return ops.transpose(outputs, (0, 3, 1, 2)) if channels_first else outputs
-
-    def _matrix(self, scale, size):
-        return self._cast(self._derivatives(scale, Axis(size, 0, 1, size, size).offsets(self._basis_dtype)))
-
-    def _derivatives(self, scale, offsets):
-        radius = sizes.filter_radius(scale.sigma(), self.extent)
-        return gaussian_derivatives(offsets, scale.sigma(self._basis_dtype), self.order, radius)
-
-    @property
-    def _basis_dtype(self):
-        return "float64" if self.compute_dtype == "float64" else "float32"
-
-    def _cast(self, x):
-        return ops.cast(x, self.compute_dtype)
+    def resolution(self):
+        return {f"sigma_{index}": scale.largest() for index, scale in enumerate(self.scales)}
 
     def compute_output_shape(self, input_shape):
-        if self.data_format == "channels_last":
-            return (*input_shape[:3], self.filters)
-        return (input_shape[0], self.filters, *input_shape[2:])
+        return shape_of(input_shape[0], spatial(input_shape, self.data_format), self.filters, self.data_format)
 
     def get_config(self):
         return {
             **super().get_config(),
             "filters": self.filters,
             "order": self.order,
-            "sigmas": self.initial_sigmas,
+            "sigma": self.initial_sigma,
             "extent": self.extent,
             "learn_sigma": self.learn_sigma,
             "tied": self.tied,
@@ -170,3 +179,22 @@ class NJetASPP(keras.layers.Layer):
             "coefficient_initializer": keras.saving.serialize_keras_object(self.coefficient_initializer),
             "coefficient_regularizer": keras.saving.serialize_keras_object(self.coefficient_regularizer),
         }
+
+    @classmethod
+    def from_config(cls, config):
+        if "sigmas" in config:  # as version 0.1 has it
+            config = {**config, "sigma": config["sigmas"]}
+            del config["sigmas"]
+        return super().from_config(config)
+
+    def _convolution(self, map_size):
+        axes = tuple(Axis(size, 0, 1, size, size) for size in map_size)
+        return evaluations.Convolution(
+            axes, self._channels, self.filters, 1, self.order, self.extent, dtype=self.compute_dtype
+        )
+
+    def _parts(self, dtype):
+        """Pairs of coefficients and the scales that have them."""
+        sigmas = [scale.sigma(dtype) for scale in self.log2_sigmas]
+        groups = [sigmas] if self.tied else [[sigma] for sigma in sigmas]
+        return zip(self.coefficients, groups, strict=True)

@@ -4,8 +4,8 @@ import keras
 from keras import ops
 
 from keras_njet import _arguments
-from keras_njet.convolution import evaluation
-from keras_njet.convolution.sampling import bilinear_matrix
+from keras_njet.convolution.sampling import resample
+from keras_njet.layers.data_formats import channels_last, from_channels_last, shape_of, spatial
 
 
 @keras.saving.register_keras_serializable(package="keras_njet")
@@ -46,21 +46,13 @@ class ResizeLike(keras.layers.Layer):
 
     def call(self, inputs):
         x, like = self._pair(inputs)
-        channels_first = self.data_format == "channels_first"
-        height, width = (2, 3) if channels_first else (1, 2)
-        matrices = [
-            ops.cast(bilinear_matrix(ops.shape(x)[axis], ops.shape(like)[axis]), self.compute_dtype)
-            for axis in (height, width)
-        ]
-        x = ops.transpose(x, (0, 2, 3, 1)) if channels_first else x
-        outputs = evaluation.resample(x, *matrices)
-        return ops.transpose(outputs, (0, 3, 1, 2)) if channels_first else outputs
+        new_sizes = spatial(ops.shape(like), self.data_format)
+        return from_channels_last(resample(channels_last(x, self.data_format), new_sizes), self.data_format)
 
     def compute_output_shape(self, input_shape):
         shape, like = self._pair(input_shape)
-        if self.data_format == "channels_last":
-            return (shape[0], *like[1:3], shape[3])
-        return (shape[0], shape[1], *like[2:4])
+        channels = shape[-1 if self.data_format == "channels_last" else 1]
+        return shape_of(shape[0], spatial(like, self.data_format), channels, self.data_format)
 
     def get_config(self):
         return {**super().get_config(), "data_format": self.data_format}

@@ -5,13 +5,15 @@ from keras import ops
 
 from keras_njet import _arguments
 from keras_njet._backend import calling_model, inner_layers
-from keras_njet.convolution import evaluation
-from keras_njet.convolution.sampling import bilinear_matrix
+from keras_njet.convolution.sampling import resample
 from keras_njet.layers.base_njet_conv import BaseNJetConv
+from keras_njet.layers.data_formats import channels_last, from_channels_last, shape_of, spatial
+from keras_njet.layers.njet_layer import NJetLayer
+from keras_njet.resolution.following import Run
 
 
 @keras.saving.register_keras_serializable(package="keras_njet")
-class SafeSubsample(keras.layers.Layer):
+class SafeSubsample(NJetLayer):
     """Shrinks a feature map to ⌊s·½^(σ/r)⌋ pixels an axis, with the learned σ of an N-Jet layer.
 
     A convolution of scale σ leaves no detail finer than σ, so its feature map can be sampled more coarsely without
@@ -19,7 +21,7 @@ class SafeSubsample(keras.layers.Layer):
     least one pixel.
 
     The size follows σ: `fit`, `evaluate` and `predict` bring it up to date when they start, `fit` at the start of every
-    epoch. No other layer of the model may therefore depend on the size: end the model in global pooling, say.
+    epoch. No other layer of the model may therefore depend on the size: end the model in global pooling, for instance.
 
     Right after an N-Jet layer, `NJetConv2D(subsample_rate=4.0)` gives the same result and computes only the pixels that
     are kept. Use this layer further down, or for a second branch that must have the same size as the first: the
@@ -27,13 +29,14 @@ class SafeSubsample(keras.layers.Layer):
 
     Args:
         source: The `keras_njet.NJetConv2D` or other N-Jet layer whose σ decides, or its name. A name is looked up,
-            when the layer is called, in the model that contains both.
+            when the layer is called, in the model that contains both. All other arguments are given by name.
         rate: Number r > 0, the σ at which the feature map has half its size. Defaults to 4, the paper's choice.
         data_format: "channels_last" or "channels_first". Defaults to `keras.config.image_data_format()`.
         **kwargs: `name`, `dtype` of the layer.
 
     Input shape:
-        `(batch, height, width, channels)`, or `(batch, channels, height, width)` with "channels_first".
+        `(batch, height, width, channels)`, or `(batch, channels, height, width)` with "channels_first"; signals and
+        volumes likewise, with one axis or three.
 
     Output shape:
         `(batch, new_height, new_width, channels)`, or `(batch, channels, new_height, new_width)`. Height and width are
@@ -43,8 +46,8 @@ class SafeSubsample(keras.layers.Layer):
         A tensor: the smaller feature map.
 
     Raises:
-        ValueError: If `rate` is not positive, if `source` is neither an N-Jet layer nor a name or has several σ, or if
-            the model has no N-Jet layer of this name.
+        ValueError: If `rate` is not positive, if `source` is neither an N-Jet layer nor a name or has several σ, if
+            the model has no N-Jet layer of this name, or if the feature map has another number of axes.
 
     Example: a residual block whose shortcut follows.
 
@@ -56,7 +59,7 @@ class SafeSubsample(keras.layers.Layer):
     (1, 26, 26, 8)
     """
 
-    def __init__(self, source, rate: float = 4.0, data_format: str | None = None, **kwargs):
+    def __init__(self, source, *, rate: float = 4.0, data_format: str | None = None, **kwargs):
         super().__init__(**kwargs)
         if not isinstance(source, (str, BaseNJetConv)):
             raise ValueError(f"`source` must be an N-Jet layer or the name of one. Received: source={source!r}")
@@ -65,24 +68,27 @@ class SafeSubsample(keras.layers.Layer):
         self._source = _Untracked(source)
         self.rate = _arguments.positive("rate", rate)
         self.data_format = _arguments.data_format(data_format)
-        self.input_spec = keras.layers.InputSpec(ndim=4)
+        self.input_spec = keras.layers.InputSpec(min_ndim=3, max_ndim=5)
         self.built = True
 
     def call(self, inputs):
-        source = self.find_source()
-        channels_first = self.data_format == "channels_first"
-        x = ops.transpose(inputs, (0, 2, 3, 1)) if channels_first else inputs
-        matrices = []
-        for size in ops.shape(x)[1:3]:
-            matrix = bilinear_matrix(size, source.subsampled_size(size, self.rate, inputs), "float32")
-            matrices.append(ops.cast(matrix, self.compute_dtype))
-        outputs = evaluation.resample(x, *matrices)
-        return ops.transpose(outputs, (0, 3, 1, 2)) if channels_first else outputs
+        run = Run(self, inputs)
+        source = self.find_source(run.model)
+        x = channels_last(inputs, self.data_format)
+        self._check_axes(source, len(x.shape) - 2)
+        new_sizes = [
+            source.subsampled_size(size, self.rate, index, run) for index, size in enumerate(ops.shape(x)[1:-1])
+        ]
+        return from_channels_last(resample(x, new_sizes), self.data_format)
+
+    def size_source(self):
+        source = self._source.layer
+        return None if isinstance(source, str) else source
 
     def compute_output_shape(self, input_shape):
-        if self.data_format == "channels_last":
-            return (input_shape[0], None, None, input_shape[3])
-        return (input_shape[0], input_shape[1], None, None)
+        channels = input_shape[-1 if self.data_format == "channels_last" else 1]
+        unknown = [None] * len(spatial(input_shape, self.data_format))
+        return shape_of(input_shape[0], unknown, channels, self.data_format)
 
     def get_config(self):
         source = self._source.layer
@@ -95,6 +101,13 @@ class SafeSubsample(keras.layers.Layer):
             self._source.layer = _innermost(model or calling_model()[0], self, self._source.layer)
             self._source.layer.check_one_sigma()
         return self._source.layer
+
+    def _check_axes(self, source, axes):
+        if source.rank != axes:
+            raise ValueError(
+                f"SafeSubsample layer '{self.name}' must be called on a feature map with as many axes as that of layer "
+                f"'{source.name}', whose σ it follows: {source.rank}. Received: inputs with {axes} axes"
+            )
 
 
 class _Untracked:

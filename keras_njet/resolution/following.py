@@ -1,10 +1,26 @@
-"""Keeps the sizes of a model's feature maps in step with σ, though compiled functions have fixed shapes.
+"""Keeps the sizes of a model in step with σ, though compiled functions have fixed shapes.
 
-A size that depends on σ is a Python integer when a function is compiled. `follow` hands it out and notes it in the
-`_Follower` of the model that is being called. The follower compares its notes with σ whenever Keras passes through
-Python, that is at the start of every epoch, evaluation and prediction, and if a size has changed, has Keras make the
-model's compiled functions anew. So a function is compiled at most once an epoch, and only when some size changed by a
-whole pixel.
+A size that depends on σ is a whole number when a function is compiled. A layer asks its `Run`, the present call, for
+it; the run notes it in the `_Follower` of the model that is being called. Whenever Keras passes through Python, that is
+at the start of every epoch, evaluation and prediction, the follower compares its notes with σ. If a size has changed,
+it has Keras make the model's functions anew. So a function is compiled at most once an epoch, and only when some size
+has changed by a whole pixel.
+
+What a follower does depends on where the model stands:
+
+| state   | how it is entered                           | a layer that asks for a size gets  | how it is left         |
+|---------|---------------------------------------------|------------------------------------|------------------------|
+| idle    | a step has ended, or none has begun         | that of the present σ, now noted   | a step or epoch begins |
+| due     | an epoch, evaluation or prediction begins;  | that of the present σ, now noted   | its first step begins; |
+|         | the notes are compared with σ               |                                    | see below              |
+| running | a step begins                               | the first noted since the          | the step ends          |
+|         |                                             | functions were made                |                        |
+
+When a first step begins that was due, the notes are compared with σ once more: callbacks that run at the start of an
+epoch may have changed it.
+
+The first step of a function is not seen as a step: only while it runs is the function compiled, and the follower made,
+that watches its later steps (`_Step`). The sizes which it notes are those of the σ it began with all the same.
 """
 
 import functools
@@ -12,9 +28,7 @@ import warnings
 
 import keras
 
-from keras_njet._backend import calling_model, in_symbolic_scope, inner_layers, is_traced, is_training
-
-_STEPS = ("train", "test", "predict")
+from keras_njet import _backend
 
 
 def update_sizes(model: keras.Model) -> bool:
@@ -42,116 +56,141 @@ def update_sizes(model: keras.Model) -> bool:
     >>> model.predict(numpy.zeros((1, 16, 16, 1)), verbose=0).shape
     (1, 8, 8, 4)
     """
-    models = [model] + [layer for layer in inner_layers(model) if isinstance(layer, keras.Model)]
+    models = [model] + [layer for layer in _backend.inner_layers(model) if isinstance(layer, keras.Model)]
     followers = [inner._njet_follower for inner in models if hasattr(inner, "_njet_follower")]
     changed = any([follower.update() for follower in followers])
     if changed:
-        _make_functions(model)
+        _backend.make_functions(model)
     return changed
 
 
-def follow(layer: keras.Layer, inputs, scale, size_of, *args, slack: int = 0) -> int:
-    """Computes a size that depends on σ, and has the calling model follow it.
+class Run:
+    """The present call of a layer: the model that is being run, looked up once, and the sizes it runs with.
 
     Args:
         layer: The layer that is being called.
         inputs: The tensor it is called on.
-        scale: `ScaleVariable` that decides the size.
-        size_of: Function of `keras_njet.convolution.sizes`.
-        *args: Further arguments of `size_of`, after σ.
-        slack: Integer, by how much the size may shrink before it is followed, so that nothing is compiled anew while it
-            moves to and fro. For sizes that only matter to speed.
-
-    Returns:
-        `size_of(σ, *args)`, an integer; or what it was when the model was compiled, up to `slack` more.
     """
-    if in_symbolic_scope():
-        return size_of(scale.current(), *args)
-    model, method = calling_model()
-    if not slack and method is None and scale.trainable and is_traced(inputs) and is_training() is not False:
-        _warn_not_followed(layer)
-    if model is None:
-        return size_of(scale.current(), *args)
-    if not hasattr(model, "_njet_follower"):
-        model._njet_follower = _Follower(model)
-    return model._njet_follower.size(scale, size_of, *args, slack=slack)
 
+    def __init__(self, layer: keras.Layer, inputs):
+        self.layer = layer
+        self.is_traced = _backend.is_traced(inputs)
+        self.is_symbolic = _backend.in_symbolic_scope()
+        self.model, self.method = _backend.calling_model()
 
-def is_up_to_date(inputs) -> bool:
-    """Whether the sizes of the present call are those of the live σ, and σ can't change before they are followed.
+    def size(self, scale, axis: int | None, size_of, *args, slack: int = 0) -> int:
+        """Computes a size that depends on σ, and has the model that is being run follow it.
 
-    Not while a model is trained, nor in a function of the user's own that is compiled once and called later with
-    another σ.
-    """
-    _, method = calling_model()
-    return not is_traced(inputs) if method is None else method not in ("fit", "train_on_batch")
+        Args:
+            scale: `ScaleVariable` that decides the size.
+            axis: Index of the axis of the feature map whose σ counts, or None for the largest σ of all.
+            size_of: Function of `keras_njet.convolution.sizes` that returns a whole number.
+            *args: Further arguments of `size_of`, after σ.
+            slack: Integer, by how much the size may shrink before it is followed, so that nothing is compiled anew
+                while it moves to and fro. For sizes that only matter to speed.
+
+        Returns:
+            `size_of(σ, *args)`; or what it was when the model was compiled, up to `slack` more.
+        """
+        if not slack and self._is_in_a_function_of_the_users() and scale.trainable:
+            self._warn_not_followed()
+        if self.model is None or self.is_symbolic:
+            return size_of(scale.largest(axis), *args)
+        if not hasattr(self.model, "_njet_follower"):
+            self.model._njet_follower = _Follower(self.model)
+        return self.model._njet_follower.size(scale, axis, size_of, *args, slack=slack)
+
+    @property
+    def is_up_to_date(self) -> bool:
+        """Whether the sizes of this call are those of the live σ, and σ can't change before they are followed.
+
+        Not while a model is trained, nor in a function of the user's own that is compiled once and called later with
+        another σ.
+        """
+        return not self.is_traced if self.method is None else self.method not in ("fit", "train_on_batch")
+
+    @property
+    def phase(self) -> str:
+        """The phase of costs: "inference" where it is known that nothing is trained, else "training"."""
+        return "inference" if _backend.is_training() is False else "training"
+
+    def _is_in_a_function_of_the_users(self):
+        is_trained = _backend.is_training() is not False
+        return self.method is None and self.is_traced and is_trained and not self.is_symbolic
+
+    def _warn_not_followed(self):
+        warnings.warn(
+            f"The size of the feature map of layer '{self.layer.name}' depends on σ, but is being compiled into a "
+            "function of your own, where it will not follow σ by itself. While σ is trained, call "
+            "`keras_njet.update_sizes(model)` now and then (on JAX after assigning the trained values to the model's "
+            "variables), and compile your function anew when it returns True. For inference, pass `training=False` or "
+            "freeze the layer with `trainable = False`.",
+            stacklevel=2,
+        )
 
 
 class _Follower:
-    """Knows the sizes with which the functions of one model were compiled."""
+    """Knows the sizes with which the functions of one model were made; the states are those of the table above."""
 
     def __init__(self, model):
         self.model = model
-        self.sizes = {}  # (id of scale, function, arguments) -> (scale, size, slack)
-        self.stale = False  # a size was computed that differs from the noted one
-        self.running = False  # a compiled function is being run
-        self.due = False  # the next step must update the sizes first
+        self.noted = {}  # (id of scale, axis, function, arguments) -> (scale, slack, sizes in their order)
+        self.is_running = False
+        self.is_due = False
         for method in ("reset_metrics", "make_predict_function"):
-            setattr(model, method, self._updating(getattr(model, method)))
+            setattr(model, method, self._begins_with_an_update(getattr(model, method)))
 
-    def size(self, scale, size_of, *args, slack=0):
-        """The size to compute with: during a step the noted one, so that all shapes of an epoch agree."""
-        key = (id(scale), size_of, args)
-        noted = self.sizes[key][1] if key in self.sizes else None
-        if self.running and noted is not None:
-            return noted
-        size = size_of(scale.current(), *args)
-        if noted is not None:
-            if _has_changed(noted, size, slack):
-                self.stale = True
-            else:
-                size = noted
-        self.sizes[key] = (scale, size, slack)
-        self.due = False
-        self._guard_functions()
+    def size(self, scale, axis, size_of, *args, slack=0):
+        """The size that a layer gets."""
+        key = (id(scale), axis, size_of, args)
+        _, _, sizes = self.noted.setdefault(key, (scale, slack, []))
+        if self.is_running and sizes:
+            return sizes[0]
+        size = size_of(scale.largest(axis), *args)
+        still_good = next((noted for noted in sizes if noted - slack <= size <= noted), None)
+        if still_good is not None:
+            size = still_good
+        else:
+            sizes.append(size)
+        self.is_due = False
+        self._watch_steps()
         return size
 
     def update(self):
-        """Has the functions made anew if a size has changed; returns whether one has."""
-        self.due = False
-        changed = self.stale or any(
-            _has_changed(size, size_of(scale.current(), *args), slack)
-            for (_, size_of, args), (scale, size, slack) in self.sizes.items()
+        """Has the functions made anew if one was made with a size that is not that of σ; returns whether one was."""
+        self.is_due = False
+        changed = any(
+            not noted - slack <= size_of(scale.largest(axis), *args) <= noted
+            for (_, axis, size_of, args), (scale, slack, sizes) in self.noted.items()
+            for noted in sizes
         )
         if changed:
-            self.stale = False
-            self.sizes.clear()
-            for step in _STEPS:
-                # JAX takes a new function for an old one that still lives, for both are made of the same method.
-                if isinstance(_compiled(self.model, step), _Guard):
-                    _compiled(self.model, step).function = None
-            _make_functions(self.model)
+            self.noted.clear()
+            for step, function in _backend.functions(self.model).items():
+                # JAX keeps what it has compiled for a function as long as this lives, and takes a new function for it
+                # that is made of the same method. So nothing may hold on to the old one.
+                if isinstance(function, _Step):
+                    function.function = None
+                _backend.make_function(self.model, step)
         return changed
 
-    def _updating(self, method):
+    def _begins_with_an_update(self, method):
         @functools.wraps(method)
-        def updating(*args, **kwargs):
+        def beginning(*args, **kwargs):
             self.update()
-            # Callbacks that run before the first step may change σ once more.
-            self.due = True
+            self.is_due = True
             return method(*args, **kwargs)
 
-        return updating
+        return beginning
 
-    def _guard_functions(self):
-        for step in _STEPS:
-            function = _compiled(self.model, step)
-            if function is not None and not isinstance(function, _Guard):
-                setattr(self.model, f"{step}_function", _Guard(self, step, function))
+    def _watch_steps(self):
+        for step, function in _backend.functions(self.model).items():
+            if not isinstance(function, _Step):
+                _backend.set_function(self.model, step, _Step(self, step, function))
 
 
-class _Guard:
-    """A compiled function that updates sizes before the first step of an epoch."""
+class _Step:
+    """A compiled function of a model; tells the follower when a step begins and ends."""
 
     def __init__(self, follower, step, function):
         self.follower = follower
@@ -159,35 +198,10 @@ class _Guard:
         self.function = function
 
     def __call__(self, *args):
-        if self.follower.due and self.follower.update():
-            return _compiled(self.follower.model, self.step)(*args)
-        self.follower.running = True
+        if self.follower.is_due and self.follower.update():
+            return _backend.functions(self.follower.model)[self.step](*args)
+        self.follower.is_running = True
         try:
             return self.function(*args)
         finally:
-            self.follower.running = False
-
-
-def _has_changed(noted, size, slack):
-    return not noted - slack <= size <= noted
-
-
-def _compiled(model, step):
-    return getattr(model, f"{step}_function", None)
-
-
-def _make_functions(model):
-    for step in _STEPS:
-        if _compiled(model, step) is not None:
-            getattr(model, f"make_{step}_function")(force=True)
-
-
-def _warn_not_followed(layer):
-    warnings.warn(
-        f"The size of the feature map of layer '{layer.name}' depends on σ, but is being compiled into a function of "
-        "your own, where it will not follow σ by itself. While σ is trained, call `keras_njet.update_sizes(model)` now "
-        "and then (on JAX after assigning the trained values to the model's variables), and compile your function anew "
-        "when it returns True. For inference, pass `training=False` or freeze "
-        "the layer with `trainable = False`.",
-        stacklevel=2,
-    )
+            self.follower.is_running = False

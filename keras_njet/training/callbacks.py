@@ -1,13 +1,10 @@
 """`ResolutionCallback`, which tunes and logs what `fit` does with σ anyway."""
 
-import math
-
 import keras
 
 from keras_njet import _arguments
 from keras_njet._backend import inner_layers
-from keras_njet.layers import NJetASPP
-from keras_njet.layers.base_njet_conv import BaseNJetConv
+from keras_njet.layers.njet_layer import NJetLayer
 from keras_njet.resolution.following import update_sizes
 
 
@@ -15,10 +12,15 @@ class ResolutionCallback(keras.callbacks.Callback):
     """Logs the learned scales and filter sizes, and can update the sizes of feature maps more often.
 
     `fit` brings the sizes that follow σ (section IV of the paper) up to date at the start of every epoch without this
-    callback. It adds `<layer>/sigma` (the largest, if filters have their own), `<layer>/kernel_size`, and
-    `<layer>/height` and `<layer>/width` of the feature map (for `keras_njet.NJetASPP` `<layer>/sigma_0`, ...) to the
-    logs of each epoch, and so to the `History` and to callbacks that are listed after it, and can update the sizes
-    within an epoch.
+    callback. It adds to the logs of each epoch, and so to the `History` and to callbacks that are listed after it:
+
+    - `<layer>/sigma`, the largest if filters have their own; `<layer>/sigma_height` and so on if axes have their own;
+      `<layer>/sigma_0` and so on for `keras_njet.NJetASPP`;
+    - `<layer>/kernel_size`, the largest size of a filter in pixels;
+    - `<layer>/height` and `<layer>/width` of the feature map in pixels, where they are fixed; of a signal
+      `<layer>/length`, of a volume also `<layer>/depth`.
+
+    It can also update the sizes within an epoch.
 
     Args:
         update_freq: "epoch", or an integer n ≥ 1: also update the sizes after every n batches. Each update that changes
@@ -53,12 +55,5 @@ class ResolutionCallback(keras.callbacks.Callback):
         if not self.log or logs is None:
             return
         for layer in inner_layers(self.model):
-            if isinstance(layer, BaseNJetConv) and layer.built:
-                sigma = layer.log2_sigma.current()
-                logs[f"{layer.name}/sigma"] = sigma
-                logs[f"{layer.name}/kernel_size"] = layer.kernel_size[0] if sigma > 0 else math.nan
-                for name, size in zip(("height", "width"), layer.feature_map_size, strict=True):
-                    if size is not None:
-                        logs[f"{layer.name}/{name}"] = size
-            elif isinstance(layer, NJetASPP) and layer.built:
-                logs |= {f"{layer.name}/sigma_{number}": sigma for number, sigma in enumerate(layer.sigmas)}
+            if isinstance(layer, NJetLayer):
+                logs |= {f"{layer.name}/{name}": value for name, value in layer.resolution().items()}

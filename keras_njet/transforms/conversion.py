@@ -9,12 +9,19 @@ import numpy as np
 
 from keras_njet import _arguments
 from keras_njet._backend import copy_of, copy_weights, inputs_like, is_graph
-from keras_njet.layers import NJetConv2D, NJetDepthwiseConv2D
+from keras_njet.layers import NJetConv1D, NJetConv2D, NJetConv3D, NJetDepthwiseConv1D, NJetDepthwiseConv2D
 from keras_njet.layers.base_njet_conv import BaseNJetConv
+from keras_njet.layers.njet_depthwise_conv import NJetDepthwiseConv
 from keras_njet.transforms.fitting import FittedFilters, fit_filters
 from keras_njet.transforms.rebuilding import Rebuilding, check_graph
 
-_CONVERTIBLE = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+_TWINS = {
+    keras.layers.Conv1D: NJetConv1D,
+    keras.layers.Conv2D: NJetConv2D,
+    keras.layers.Conv3D: NJetConv3D,
+    keras.layers.DepthwiseConv1D: NJetDepthwiseConv1D,
+    keras.layers.DepthwiseConv2D: NJetDepthwiseConv2D,
+}
 _KEPT = (
     "name",
     "trainable",
@@ -38,15 +45,15 @@ class ConvertedLayer:
         error: Relative error ‖approximation - filters‖ / ‖filters‖ of its N-Jet filters. That of a dilated convolution
             is the error before both are enlarged.
         sigma: Scale σ in pixels, the largest if there are several.
-        kernel_size: Sizes (height, width) of the filters before conversion, in pixels.
-        new_kernel_size: Sizes of the N-Jet filters.
+        kernel_size: Size of the filters along each axis before conversion, in pixels.
+        new_kernel_size: Likewise the size of the N-Jet filters.
     """
 
     name: str
     error: float
     sigma: float
-    kernel_size: tuple[int, int]
-    new_kernel_size: tuple[int, int]
+    kernel_size: tuple[int, ...]
+    new_kernel_size: tuple[int, ...]
 
 
 def convert(
@@ -62,9 +69,10 @@ def convert(
 ):
     """Turns the convolutions of a model into N-Jet layers that start from their filters.
 
-    Each `keras.layers.Conv2D` and `keras.layers.DepthwiseConv2D` with filters larger than 1×1 becomes a
+    Each `keras.layers.Conv2D` and `keras.layers.DepthwiseConv2D` with filters larger than a pixel becomes a
     `keras_njet.NJetConv2D` or `keras_njet.NJetDepthwiseConv2D` of the same name, with the coefficients and the σ that
-    approximate its filters best (`keras_njet.fit_filters`, section III-B of the paper). Strides, padding, groups, bias,
+    approximate its filters best (`keras_njet.fit_filters`, section III-B of the paper); `Conv1D`, `DepthwiseConv1D` and
+    `Conv3D` likewise. Strides, padding, groups, bias,
     activation, regularisers, constraints and dtypes stay, and so do all sizes of feature maps; regularisers and
     constraints of the kernel become those of the coefficients. Everything else is copied with its weights; layers that
     are shared stay shared, and models inside the model are converted, too.
@@ -136,13 +144,14 @@ class _Twin:
 
     @classmethod
     def of(cls, layer, order, extent, learn_sigma, sigma_sharing, max_error):
+        twin = _TWINS[type(layer)]
+        is_depthwise = issubclass(twin, NJetDepthwiseConv)
         kernel = keras.ops.convert_to_numpy(layer.kernel)
-        is_depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
         if is_depthwise:
-            kernel = kernel.reshape(*kernel.shape[:2], 1, -1)
+            kernel = kernel.reshape(*kernel.shape[:-2], 1, -1)
         if (layer.depth_multiplier if is_depthwise else layer.groups) > 1:
             sigma_sharing = "layer"
-        fitted = fit_filters(kernel, order, extent, sharing=sigma_sharing)
+        fitted = fit_filters(kernel, order, extent, sigma_sharing=sigma_sharing)
         if fitted.error > max_error:
             raise ValueError(
                 f"An N-Jet of order {order} approximates the filters of layer {layer.name!r} with a relative error of "
@@ -165,8 +174,8 @@ class _Twin:
             "dtype": layer.dtype_policy,
         }
         if is_depthwise:
-            return cls(NJetDepthwiseConv2D(layer.depth_multiplier, **arguments), fitted)
-        return cls(NJetConv2D(layer.filters, groups=layer.groups, **arguments), fitted)
+            return cls(twin(depth_multiplier=layer.depth_multiplier, **arguments), fitted)
+        return cls(twin(layer.filters, groups=layer.groups, **arguments), fitted)
 
     def take_weights(self, layer):
         """Gives the N-Jet layer, now that it is built, its filters; returns what to report."""
@@ -213,24 +222,26 @@ def _chosen(candidates, layers, undilate, model_name):
                 )
     if not chosen:
         raise ValueError(
-            "The model must have a Conv2D or DepthwiseConv2D that `layers` chooses and that can be converted, with "
-            f"filters larger than 1×1. Received: model={model_name!r}, layers={layers!r}"
+            "The model must have a convolution that `layers` chooses and that can be converted, with filters larger "
+            f"than a pixel. Received: model={model_name!r}, layers={layers!r}"
         )
     return chosen
 
 
 def _obstacle(layer, undilate):
     """Why a layer can't be converted; None if it can."""
-    if type(layer) not in _CONVERTIBLE:
-        return f"{type(layer).__name__} is neither Conv2D nor DepthwiseConv2D"
+    if type(layer) not in _TWINS:
+        return f"{type(layer).__name__} is none of {', '.join(kind.__name__ for kind in _TWINS)}"
     sizes, strides, dilations = layer.kernel_size, layer.strides, layer.dilation_rate
     if set(sizes) == {1}:
-        return "its filters are 1×1"
+        return "its filters have one pixel"
     if max(dilations) > 1 and not undilate:
         return "it is dilated, and `undilate` is False"
     is_square = len(set(sizes)) == 1 and sizes[0] % 2 == 1
     if not is_square and (layer.padding == "valid" or max(strides) > 1 or max(dilations) > 1):
-        return 'filters that are not square or of even size need padding="same" and neither strides nor dilation'
+        return 'filters of unequal or even sizes need padding="same" and neither strides nor dilation'
+    if layer.padding == "causal":
+        return 'its padding is "causal", and N-Jet filters look both ways'
     if len(set(dilations)) > 1:
         return "its dilation rates differ"
     if layer.padding == "same" and max(strides) > min(sizes):

@@ -42,7 +42,7 @@ class FittedFilters:
         return _relative(self.reconstruction - self.target, self.target, axis=(0, 1, 2))
 
 
-def fit_filters(kernels, order: int = 3, extent: float = 2.0, sigma: float | None = None, sharing: str = "layer"):
+def fit_filters(kernels, order: int = 3, extent: float = 2.0, sigma: float | None = None, sigma_sharing: str = "layer"):
     """Approximates filters by an N-Jet: coefficients by least squares, the scale by a search (section III-B, figure 3).
 
     The squared error over all σ on a fine grid is compared, and the grid is refined around the smallest one. Where the
@@ -74,7 +74,7 @@ def fit_filters(kernels, order: int = 3, extent: float = 2.0, sigma: float | Non
     """
     order = _arguments.integer("order", order, least=0)
     extent = _arguments.positive("extent", extent)
-    _arguments.one_of("sharing", sharing, ("layer", "filter"))
+    _arguments.one_of("sigma_sharing", sigma_sharing, ("layer", "filter"))
     kernels = np.asarray(keras.ops.convert_to_numpy(kernels), "float64")
     if kernels.ndim != 4 or not kernels.size or not np.isfinite(kernels).all():
         raise ValueError(
@@ -85,8 +85,8 @@ def fit_filters(kernels, order: int = 3, extent: float = 2.0, sigma: float | Non
     if sigma is not None:
         found = np.full(kernels.shape[3], _arguments.positive("sigma", sigma))
     else:
-        found = _search(kernels, order, extent, shared=sharing == "layer")
-    if sharing == "layer":
+        found = _search(kernels, order, extent, shared=sigma_sharing == "layer")
+    if sigma_sharing == "layer":
         coefficients, grid = _fit(kernels, found[0], order, extent, kernels.shape[0] // 2)
         return FittedFilters(coefficients, float(found[0]), grid, _padded(kernels, grid.shape[0] // 2))
     radius = max(kernels.shape[0] // 2, *(filter_radius(one, extent) for one in found))
@@ -154,7 +154,7 @@ def _basis(sigma, order, extent, radius):
     own = filter_radius(float(sigma), extent)
     derivatives = sampled_derivatives(sigma, own, order)
     derivatives = np.pad(derivatives, ((0, 0), (max(0, radius - own),) * 2))
-    return np.stack([np.outer(derivatives[j], derivatives[i]).ravel() for i, j in derivative_orders(order)], axis=1)
+    return np.stack([np.outer(derivatives[j], derivatives[i]).ravel() for i, j in derivative_orders(order, 2)], axis=1)
 
 
 def _centred(kernels):

@@ -1,23 +1,30 @@
 """`freeze`, which turns an N-Jet network into plain convolutions."""
 
+import functools
+
 import keras
 import numpy as np
 
 from keras_njet._backend import inner_layers, is_graph
 from keras_njet.convolution import sizes
-from keras_njet.layers import ASPP, NJetASPP, NJetDepthwiseConv2D, SafeSubsample
+from keras_njet.layers import ASPP, NJetASPP, ResizeLike, SafeSubsample
 from keras_njet.layers.base_njet_conv import BaseNJetConv
-from keras_njet.layers.resize_like import ResizeLike
+from keras_njet.layers.data_formats import spatial
+from keras_njet.layers.njet_conv import NJetConv
+from keras_njet.layers.njet_layer import NJetLayer
 from keras_njet.transforms.rebuilding import Rebuilding, check_graph
 
-_KINDS = (BaseNJetConv, NJetASPP, ASPP, SafeSubsample, ResizeLike)
+_KINDS = (NJetLayer, ASPP, ResizeLike)
+_CONVOLUTIONS = {1: keras.layers.Conv1D, 2: keras.layers.Conv2D, 3: keras.layers.Conv3D}
+_DEPTHWISE = {1: keras.layers.DepthwiseConv1D, 2: keras.layers.DepthwiseConv2D}
+_ZEROS = {1: keras.layers.ZeroPadding1D, 2: keras.layers.ZeroPadding2D, 3: keras.layers.ZeroPadding3D}
 
 
 def freeze(model: keras.Model, input_shape=None) -> keras.Model:
     """Turns a trained N-Jet network into plain Keras layers, which any runtime serves.
 
-    Each N-Jet layer becomes a `keras.layers.Conv2D` or `DepthwiseConv2D` of the same name with its composed filters
-    (equation 5 of the paper), safe subsampling (section IV) and the resizing of logits become a bilinear
+    Each N-Jet layer becomes Keras' convolution of the same name, `Conv2D` or `DepthwiseConv2D` of images, with its
+    composed filters (equation 5 of the paper); safe subsampling (section IV) and the resizing of logits become a linear
     `keras.ops.image.resize` to the present size, and a pyramid of scales becomes one convolution. Predictions stay as
     they are, up to rounding; σ is no longer learned. Every other layer is copied with its weights, and what is shared
     stays shared, except that a model inside the model becomes one for each size of its inputs. The new model can be
@@ -67,10 +74,9 @@ class _Freezing(Rebuilding):
     def call(self, layer, *args, **kwargs):
         if is_graph(layer):
             return self.inner_graph(layer, *args)(*args, **kwargs)
-        makers = (self.convolution, self.pyramid, self.dilated_pyramid, self.subsampling, self.resizing_like)
-        for kind, make in zip(_KINDS, makers, strict=True):
-            if isinstance(layer, kind):
-                return make(layer, args[0] if args else next(iter(kwargs.values())))
+        plain = self.plain(layer, args[0] if args else next(iter(kwargs.values())))
+        if plain is not None:
+            return plain
         if isinstance(layer, keras.Layer) and any(isinstance(inner, _KINDS) for inner in inner_layers(layer)):
             raise ValueError(
                 f"N-Jet layers must be layers of a functional or sequential model, not of another layer, to become "
@@ -78,25 +84,31 @@ class _Freezing(Rebuilding):
             )
         return super().call(layer, *args, **kwargs)
 
+    @functools.singledispatchmethod
+    def plain(self, layer, x):
+        """The outputs of plain layers that do what a layer of this package does to `x`; None for any other layer."""
+        return None
+
     def inner_graph(self, graph, *args):
         """What takes the place of a model inside the model: one for each size of its inputs, as sizes become fixed."""
         shapes = [tuple(tensor.shape[1:]) for tensor in keras.tree.flatten(args)]
         known = self.sizes_of.setdefault(id(graph), [])
         if shapes not in known:
             known.append(shapes)
-        number = known.index(shapes)
-        name = graph.name if number == 0 else f"{graph.name}_{number}"
-        return self.once(graph, lambda graph: self.graph(graph, shapes, name), number)
+        index = known.index(shapes)
+        name = graph.name if index == 0 else f"{graph.name}_{index}"
+        return self.once(graph, lambda graph: self.graph(graph, shapes, name), index)
 
-    def convolution(self, layer, x):
+    @plain.register
+    def _(self, layer: BaseNJetConv, x):
         kernel, border = _kernel_and_border(layer)
         activation = layer.activation
         if isinstance(activation, keras.Layer):
             activation = self.once(activation, self.layer)
-        if border:
+        if border is not None and any(border):
             x = self.once(layer, lambda layer: _zeros_around(layer, border), "padding")(x)
         at_once = activation if layer.subsample_rate is None else None
-        plain = self.once(layer, lambda layer: _plain_convolution(layer, kernel.shape[:2], at_once), "convolution")
+        plain = self.once(layer, lambda layer: _plain_convolution(layer, kernel.shape, at_once), "convolution")
         x = plain(x)
         _set_weights(plain, kernel, layer)
         if layer.subsample_rate is None:
@@ -106,42 +118,61 @@ class _Freezing(Rebuilding):
             return x
         return self.once(layer, lambda layer: _activation(layer, activation), "activation")(x)
 
-    def subsampling(self, layer, x):
+    @plain.register
+    def _(self, layer: SafeSubsample, x):
         return self.subsampled(layer, x, layer.find_source(self.model), layer.rate)
 
     def subsampled(self, layer, x, source, rate):
-        sigma = source.log2_sigma.current()
-        return self.resized(
-            layer,
-            x,
-            [size and sizes.subsampled_size(sigma, size, rate) for size in _height_and_width(x, layer.data_format)],
-        )
+        new_sizes = [
+            size and sizes.subsampled_size(source.log2_sigma.largest(index), size, rate)
+            for index, size in enumerate(spatial(x.shape, layer.data_format))
+        ]
+        return self.resized(layer, x, new_sizes)
 
-    def resizing_like(self, layer, pair):
+    @plain.register
+    def _(self, layer: ResizeLike, pair):
         x, like = pair
-        return self.resized(layer, x, _height_and_width(like, layer.data_format))
+        return self.resized(layer, x, spatial(like.shape, layer.data_format))
 
     def resized(self, layer, x, new_sizes):
         if None in new_sizes:
             raise ValueError(
                 f"The size of the feature map of layer {layer.name!r} becomes fixed: `input_shape` must give the "
-                f"height and width of the input. Received: input_shape={self.input_shape}"
+                f"sizes of all axes of the input. Received: input_shape={self.input_shape}"
             )
-        # Not the layer `Resizing`: its call has training=True by default, which Keras passes on to all layers after it.
-        return keras.ops.image.resize(
-            x, new_sizes, interpolation="bilinear", antialias=False, data_format=layer.data_format
-        )
+        return _resize(x, new_sizes, layer.data_format)
 
-    def pyramid(self, layer, x):
+    @plain.register
+    def _(self, layer: NJetASPP, x):
         kernel = layer.kernel
         arguments = {"padding": "same", "use_bias": layer.use_bias, **_kept(layer)}
-        plain = self.once(layer, lambda layer: keras.layers.Conv2D(layer.filters, kernel.shape[0], **arguments))
+        plain = self.once(layer, lambda layer: keras.layers.Conv2D(layer.filters, kernel.shape[:2], **arguments))
         outputs = plain(x)
         _set_weights(plain, kernel, layer)
         return outputs
 
-    def dilated_pyramid(self, layer, x):
+    @plain.register
+    def _(self, layer: ASPP, x):
         return self.once(layer, lambda layer: _dilated_pyramid(layer, x.shape[1:]), *x.shape[1:])(x)
+
+
+def _resize(x, new_sizes, data_format):
+    """Resizes a feature map linearly, as an image: a signal is one a pixel high, a volume is resized in two steps."""
+    # Not the layer `Resizing`: its call has training=True by default, which Keras passes on to all layers after it.
+    resize = functools.partial(keras.ops.image.resize, interpolation="bilinear", antialias=False)
+    if len(new_sizes) == 2:
+        return resize(x, new_sizes, data_format=data_format)
+    resize = functools.partial(resize, data_format="channels_last")
+    x = x if data_format == "channels_last" else keras.ops.moveaxis(x, 1, -1)
+    if len(new_sizes) == 1:
+        x = keras.ops.squeeze(resize(keras.ops.expand_dims(x, 1), (1, *new_sizes)), 1)
+    else:
+        depth, height, width = x.shape[1:4]
+        channels = x.shape[4]
+        x = keras.ops.reshape(x, (-1, height, width, channels))
+        x = keras.ops.reshape(resize(x, new_sizes[1:]), (-1, depth, new_sizes[1] * new_sizes[2], channels))
+        x = keras.ops.reshape(resize(x, (new_sizes[0], new_sizes[1] * new_sizes[2])), (-1, *new_sizes, channels))
+    return x if data_format == "channels_last" else keras.ops.moveaxis(x, -1, 1)
 
 
 def _kernel_and_border(layer):
@@ -150,34 +181,40 @@ def _kernel_and_border(layer):
     Zeros are put around filters that are smaller than what their padding counts on: than strides, or a margin.
     """
     kernel = keras.ops.convert_to_numpy(layer.kernel)
-    radius = kernel.shape[0] // 2
+    radii = [size // 2 for size in kernel.shape[: layer.rank]]
     least = {"same": max(layer.strides) // 2, "valid": 0}.get(layer.padding, layer.padding)
-    wider = max(0, least - radius)
-    kernel = np.pad(kernel, ((wider, wider), (wider, wider), (0, 0), (0, 0)))
-    return kernel, 0 if isinstance(layer.padding, str) else max(0, radius - least)
+    wider = [max(0, least - radius) for radius in radii]
+    kernel = np.pad(kernel, [*((zeros, zeros) for zeros in wider), (0, 0), (0, 0)])
+    if not isinstance(layer, NJetConv) and layer.rank not in _DEPTHWISE:  # Keras has groups of one channel instead
+        kernel = kernel.reshape(*kernel.shape[: layer.rank], 1, -1)
+    return kernel, None if isinstance(layer.padding, str) else [max(0, radius - least) for radius in radii]
 
 
 def _zeros_around(layer, border):
     name = f"{layer.name}_frozen_padding"
-    return keras.layers.ZeroPadding2D(border, data_format=layer.data_format, dtype=layer.dtype_policy, name=name)
+    zeros = border[0] if layer.rank == 1 else tuple(border)
+    return _ZEROS[layer.rank](zeros, data_format=layer.data_format, dtype=layer.dtype_policy, name=name)
 
 
 def _activation(layer, activation):
     return keras.layers.Activation(activation, dtype=layer.dtype_policy, name=f"{layer.name}_frozen_activation")
 
 
-def _plain_convolution(layer, kernel_size, activation):
+def _plain_convolution(layer, kernel_shape, activation):
     arguments = {
-        "kernel_size": kernel_size,
+        "kernel_size": kernel_shape[: layer.rank],
         "strides": layer.strides,
         "padding": "same" if layer.padding == "same" else "valid",
         "activation": activation,
         "use_bias": layer.use_bias,
         **_kept(layer),
     }
-    if isinstance(layer, NJetDepthwiseConv2D):
-        return keras.layers.DepthwiseConv2D(depth_multiplier=layer.depth_multiplier, **arguments)
-    return keras.layers.Conv2D(layer.filters, groups=layer.groups, **arguments)
+    if isinstance(layer, NJetConv):
+        return _CONVOLUTIONS[layer.rank](layer.filters, groups=layer.groups, **arguments)
+    if layer.rank in _DEPTHWISE:
+        return _DEPTHWISE[layer.rank](depth_multiplier=layer.depth_multiplier, **arguments)
+    groups = kernel_shape[-1] // layer.depth_multiplier
+    return _CONVOLUTIONS[layer.rank](kernel_shape[-1], groups=groups, **arguments)
 
 
 def _dilated_pyramid(layer, shape):
@@ -208,7 +245,3 @@ def _kept(layer):
         "dtype": layer.dtype_policy,
         "trainable": layer.trainable,
     }
-
-
-def _height_and_width(x, data_format):
-    return x.shape[1:3] if data_format == "channels_last" else x.shape[2:4]

@@ -1,5 +1,6 @@
 """Guards the mathematics of section III against SciPy, NumPy's polynomials, finite differences and moments."""
 
+import itertools
 import math
 
 import keras
@@ -21,9 +22,17 @@ def derivatives_at(x, sigma, order, radius):
 
 @pytest.mark.parametrize(("order", "count"), [(0, 1), (1, 3), (2, 6), (3, 10), (4, 15)])
 def test_there_are_as_many_basis_filters_as_the_paper_has(order, count):
-    orders = scale_space.derivative_orders(order)
+    orders = scale_space.derivative_orders(order, axes=2)
     assert len(orders) == len(set(orders)) == count
     assert all(i >= 0 and j >= 0 and i + j <= order for i, j in orders)
+    assert orders == sorted(orders)
+
+
+@pytest.mark.parametrize(("order", "count"), [(0, 1), (1, 4), (2, 10), (3, 20)])
+def test_there_are_as_many_of_volumes(order, count):
+    orders = scale_space.derivative_orders(order, axes=3)
+    assert len(orders) == len(set(orders)) == count
+    assert orders == sorted(one for one in itertools.product(range(order + 1), repeat=3) if sum(one) <= order)
 
 
 @pytest.mark.parametrize("order", range(9))
@@ -99,19 +108,23 @@ def test_gradient_with_respect_to_sigma_is_that_of_finite_differences(sigma, ord
 
 
 @pytest.mark.parametrize("order", [0, 1, 3])
-def test_composed_filters_are_sums_of_scipys_derivatives(order):
-    sigma, radius = 1.3, 3
-    coefficients = np.random.default_rng(0).normal(size=(len(scale_space.derivative_orders(order)), 2, 4))
+@pytest.mark.parametrize("sigmas", [(1.3,), (1.3, 0.8), (0.7, 1.3, 0.9)])
+def test_composed_filters_are_sums_of_scipys_derivatives(order, sigmas):
+    axes, radius = len(sigmas), 3
+    orders_of = scale_space.derivative_orders(order, axes)
+    coefficients = np.random.default_rng(0).normal(size=(len(orders_of), 2, 4))
     x = ops.arange(-radius, radius + 1, dtype="float32")
-    derivatives = scale_space.gaussian_derivatives(x, ops.convert_to_tensor(sigma, "float32"), order, radius)
+    derivatives = [
+        scale_space.gaussian_derivatives(x, ops.convert_to_tensor(sigma, "float32"), order, radius) for sigma in sigmas
+    ]
     basis = scale_space.njet_basis(derivatives)
     filters = scale_space.compose_filters(ops.convert_to_tensor(coefficients, "float32"), basis)
-    impulse = np.zeros((7, 7))
-    impulse[3, 3] = 1.0
-    expected = np.zeros((7, 7, 2, 4))
-    for index, (i, j) in enumerate(scale_space.derivative_orders(order)):
-        response = scipy.ndimage.gaussian_filter(impulse, sigma, order=(j, i), mode="constant", radius=radius)
-        expected += (sigma ** (i + j) * response)[:, :, None, None] * coefficients[index]
+    impulse = np.zeros((7,) * axes)
+    impulse[(3,) * axes] = 1.0
+    expected = np.zeros((*impulse.shape, 2, 4))
+    for orders, alpha in zip(orders_of, coefficients, strict=True):
+        response = scipy.ndimage.gaussian_filter(impulse, sigmas, order=orders, mode="constant", radius=radius)
+        expected += np.prod(np.power(sigmas, orders)) * response[..., None, None] * alpha
     np.testing.assert_allclose(to_numpy(filters), expected, atol=1e-5)
 
 

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
@@ -38,8 +38,16 @@ def test_subsampled_size_is_the_floor_up_to_rounding_and_at_least_one(sigma, siz
 @pytest.mark.parametrize(("sigma", "expected"), [(4.0, 16), (8.0, 8), (1.0, 26), (64.0, 1)])
 def test_a_map_of_32_pixels_halves_whenever_sigma_grows_by_the_rate(sigma, expected):
     assert sizes.subsampled_size(sigma, 32, 4.0) == expected
-    as_tensor = sizes.subsampled_size(ops.convert_to_tensor(sigma, "float32"), 32, 4.0)
-    assert int(ops.convert_to_numpy(as_tensor)) == expected
+
+
+@given(sigma=st.floats(2**-6, 2**6), size=st.integers(1, 4096), rate=st.floats(0.5, 16.0))
+@settings(deadline=None)
+def test_sizes_that_are_not_known_follow_by_whole_parts_of_an_axis(sigma, size, rate):
+    parts = sizes.kept_parts(sigma, rate)
+    assert isinstance(parts, int)
+    found = int(ops.convert_to_numpy(sizes.size_of_parts(ops.convert_to_tensor(size, "int32"), parts)))
+    exact = size * 0.5 ** (sigma / rate)
+    assert found == sizes.subsampled_size(sigma, size, rate) or abs(exact - round(exact)) < 1e-3 + 2e-5 * exact
 
 
 def test_kernel_size_is_odd_and_cut_off_at_the_largest_radius():
@@ -56,7 +64,7 @@ def test_a_scale_that_diverged_says_so():
 
 @given(sigma=st.floats(2**-6, 2**6), reaches=st.lists(st.integers(1, 200), min_size=1, unique=True).map(sorted))
 def test_the_first_that_reaches_is_the_first_that_reaches(sigma, reaches):
-    number = sizes.first_that_reaches(sigma, 2.0, tuple(reaches))
+    index = sizes.first_that_reaches(sigma, 2.0, tuple(reaches))
     radius = sizes.filter_radius(sigma, 2.0)
-    assert all(reach < radius for reach in reaches[:number])
-    assert reaches[number] >= radius or number == len(reaches) - 1
+    assert all(reach < radius for reach in reaches[:index])
+    assert reaches[index] >= radius or index == len(reaches) - 1

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras.src.testing import TestCase
 
-from keras_njet import ASPP
+from keras_njet.layers import ASPP
 from tests.oracles import to_numpy
 
 RNG = np.random.default_rng(0)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras.src.testing import TestCase
 
-from keras_njet import DeformableConv2D
+from keras_njet.layers import DeformableConv2D
 from keras_njet.layers.deformable_conv2d import deformable_convolution
 from tests.oracles import gradients, to_numpy
 

@@ -35,7 +35,9 @@ def by_scipy(x, coefficients, sigmas, order):
 def test_output_is_the_sum_of_scipys_gaussian_filters(
     height, width, sigmas, order, channels, filters, tied, data_format
 ):
-    layer = NJetASPP(filters, order, tuple(sigmas), tied=tied, data_format=data_format, coefficient_initializer=NORMAL)
+    layer = NJetASPP(
+        filters, order=order, sigma=tuple(sigmas), tied=tied, data_format=data_format, coefficient_initializer=NORMAL
+    )
     x = np.random.default_rng(height * width).normal(size=(2, height, width, channels)).astype("float32")
     ours = to_numpy(layer(x if data_format == "channels_last" else x.transpose(0, 3, 1, 2)))
     ours = ours if data_format == "channels_last" else ours.transpose(0, 2, 3, 1)
@@ -46,7 +48,7 @@ def test_output_is_the_sum_of_scipys_gaussian_filters(
 @pytest.mark.parametrize("filters", [2, 5])  # fewer than the channels, and more: they are mixed first or last
 def test_gradients_are_those_of_finite_differences_of_scipy(filters):
     sigmas, order = (0.9, 2.2), 2
-    layer = NJetASPP(filters, order, sigmas, use_bias=False, coefficient_initializer=NORMAL)
+    layer = NJetASPP(filters, order=order, sigma=sigmas, use_bias=False, coefficient_initializer=NORMAL)
     x = RNG.normal(size=(2, 7, 6, 3)).astype("float32")
     weights = RNG.normal(size=(2, 7, 6, filters)).astype("float32")
     layer.build(x.shape)
@@ -69,28 +71,28 @@ def test_gradients_are_those_of_finite_differences_of_scipy(filters):
 
 @pytest.mark.parametrize(("order", "weights"), [(1, 129_024), (2, 258_048), (3, 430_080)])
 def test_numbers_of_weights_are_the_papers(order, weights):
-    layer = NJetASPP(21, order, use_bias=False)
+    layer = NJetASPP(21, order=order, use_bias=False)
     layer.build((None, 41, 41, 2048))
     assert layer.count_params() == weights + 4  # the scales
 
 
 def test_scales_are_learned_each_for_itself_and_logged():
     keras.utils.set_random_seed(0)
-    layer = NJetASPP(1, sigmas=(0.9, 1.9), coefficient_initializer="random_normal", name="head")
+    layer = NJetASPP(1, sigma=(0.9, 1.9), coefficient_initializer="random_normal", name="head")
     model = keras.Sequential([keras.Input((8, 8, 2)), layer])
     model.compile(keras.optimizers.SGD(0.05), "mse")
     x, y = RNG.normal(size=(4, 8, 8, 2)), RNG.normal(size=(4, 8, 8, 1))
     logs = model.fit(x, y, epochs=2, callbacks=[ResolutionCallback()], verbose=0).history
-    assert [logs["head/sigma_0"][-1], logs["head/sigma_1"][-1]] == pytest.approx(layer.sigmas)
-    changes = np.log2(layer.sigmas) - np.log2((0.9, 1.9))
+    assert [logs["head/sigma_0"][-1], logs["head/sigma_1"][-1]] == pytest.approx(to_numpy(layer.sigma).tolist())
+    changes = np.log2(to_numpy(layer.sigma)) - np.log2((0.9, 1.9))
     assert np.all(np.abs(changes) > 1e-6)
     assert abs(changes[0] - changes[1]) > 1e-6
-    assert layer.kernel_sizes == tuple(2 * int(np.ceil(2 * sigma)) + 1 for sigma in layer.sigmas)
+    assert layer.kernel_sizes == tuple((2 * int(np.ceil(2 * sigma)) + 1,) * 2 for sigma in to_numpy(layer.sigma))
 
 
 @pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision(dtype):
-    layer = NJetASPP(3, sigmas=(1.0, 4.0), dtype=dtype)
+    layer = NJetASPP(3, sigma=(1.0, 4.0), dtype=dtype)
     x = RNG.normal(size=(2, 9, 8, 4)).astype("float32")
     outputs = layer(x)
     assert keras.backend.standardize_dtype(outputs.dtype) == dtype.removeprefix("mixed_")
@@ -104,7 +106,7 @@ class LayerTest(TestCase):
     def run_all(self, shape, output_shape, weights, **arguments):
         self.run_layer_test(
             NJetASPP,
-            init_kwargs={"filters": 3, "sigmas": (1.0, 2.0), **arguments},
+            init_kwargs={"filters": 3, "sigma": (1.0, 2.0), **arguments},
             input_shape=shape,
             expected_output_shape=output_shape,
             expected_num_trainable_weights=weights,
@@ -125,8 +127,8 @@ class LayerTest(TestCase):
     [
         ({"filters": 0}, "filters=0"),
         ({"order": -1}, "order=-1"),
-        ({"sigmas": 3.0}, "sigmas=3.0"),
-        ({"sigmas": (1.0, 0.0)}, "sigmas=0.0"),
+        ({"sigma": 3.0}, "sigma=3.0"),
+        ({"sigma": (1.0, 0.0)}, "sigma=0.0"),
         ({"extent": 0}, "extent=0"),
         ({"data_format": "x"}, "data_format='x'"),
     ],

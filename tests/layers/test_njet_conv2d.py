@@ -51,7 +51,13 @@ def test_output_is_that_of_scipys_gaussian_filter(
 ):
     channels, filters = widths
     layer = NJetConv2D(
-        filters, order, sigma, groups=groups, implementation=implementation, data_format=data_format, use_bias=False
+        filters,
+        order=order,
+        sigma=sigma,
+        groups=groups,
+        implementation=implementation,
+        data_format=data_format,
+        use_bias=False,
     )
     x = np.random.default_rng(height * width).normal(size=(2, height, width, channels)).astype("float32")
     inputs = x if data_format == "channels_last" else x.transpose(0, 3, 1, 2)
@@ -66,7 +72,9 @@ def test_output_is_that_of_scipys_gaussian_filter(
 def test_gradients_are_those_of_finite_differences_of_scipy(implementation, data_format, mixing):
     channels, filters = mixing
     sigma, order = 1.2, 2
-    layer = NJetConv2D(filters, order, sigma, data_format=data_format, implementation=implementation, use_bias=False)
+    layer = NJetConv2D(
+        filters, order=order, sigma=sigma, data_format=data_format, implementation=implementation, use_bias=False
+    )
     x = RNG.normal(size=(2, 7, 6, channels)).astype("float32")
     weights = RNG.normal(size=(2, 7, 6, filters)).astype("float32")
     inputs = x if data_format == "channels_last" else x.transpose(0, 3, 1, 2)
@@ -187,7 +195,7 @@ def test_ten_layers_neither_explode_nor_die(order, sigma, activation, channels):
     x = ops.convert_to_tensor(np.random.default_rng(1).normal(size=(4, 48, 48, channels)), "float32")
     mean_squares = []
     for _ in range(10):
-        x = NJetConv2D(channels, order, sigma, activation=activation, implementation="matrix")(x)
+        x = NJetConv2D(channels, order=order, sigma=sigma, activation=activation, implementation="matrix")(x)
         mean_squares.append(np.mean(to_numpy(x)[:, 8:-8, 8:-8] ** 2))
     assert 1 / 100 < mean_squares[-1] / mean_squares[0] < 100
 

@@ -30,7 +30,12 @@ def test_output_is_that_of_scipys_gaussian_filter(
     height, width, sigma, order, channels, depth_multiplier, implementation, data_format
 ):
     layer = NJetDepthwiseConv2D(
-        depth_multiplier, order, sigma, implementation=implementation, data_format=data_format, use_bias=False
+        depth_multiplier=depth_multiplier,
+        order=order,
+        sigma=sigma,
+        implementation=implementation,
+        data_format=data_format,
+        use_bias=False,
     )
     x = np.random.default_rng(height * width).normal(size=(2, height, width, channels)).astype("float32")
     ours = to_numpy(layer(x if data_format == "channels_last" else x.transpose(0, 3, 1, 2)))
@@ -42,7 +47,9 @@ def test_output_is_that_of_scipys_gaussian_filter(
 @pytest.mark.parametrize("implementation", ["matrix", "dense"])
 def test_gradients_are_those_of_finite_differences_of_scipy(implementation):
     sigma, order, channels = 1.2, 2, 3
-    layer = NJetDepthwiseConv2D(2, order, sigma, implementation=implementation, use_bias=False)
+    layer = NJetDepthwiseConv2D(
+        depth_multiplier=2, order=order, sigma=sigma, implementation=implementation, use_bias=False
+    )
     x = RNG.normal(size=(2, 7, 6, channels)).astype("float32")
     weights = RNG.normal(size=(2, 7, 6, 2 * channels)).astype("float32")
     layer.build(x.shape)
@@ -67,7 +74,9 @@ def test_gradients_are_those_of_finite_differences_of_scipy(implementation):
 @pytest.mark.parametrize("size", [(12, 12), (11, 14)])
 def test_strides_and_padding_are_those_of_depthwise_conv2d(implementation, padding, strides, size):
     x = RNG.normal(size=(2, *size, 3)).astype("float32")
-    layer = NJetDepthwiseConv2D(2, strides=strides, padding=padding, implementation=implementation, use_bias=False)
+    layer = NJetDepthwiseConv2D(
+        depth_multiplier=2, strides=strides, padding=padding, implementation=implementation, use_bias=False
+    )
     outputs = to_numpy(layer(x))
     assert layer.kernel.shape == (5, 5, 3, 2)
     convolution = keras.layers.DepthwiseConv2D(layer.kernel_size, strides, padding, depth_multiplier=2, use_bias=False)
@@ -78,7 +87,10 @@ def test_strides_and_padding_are_those_of_depthwise_conv2d(implementation, paddi
 
 def test_it_is_njet_conv2d_with_a_group_a_channel():
     x = RNG.normal(size=(2, 9, 8, 4)).astype("float32")
-    depthwise, grouped = NJetDepthwiseConv2D(3, subsample_rate=4.0), NJetConv2D(12, groups=4, subsample_rate=4.0)
+    depthwise, grouped = (
+        NJetDepthwiseConv2D(depth_multiplier=3, subsample_rate=4.0),
+        NJetConv2D(12, groups=4, subsample_rate=4.0),
+    )
     depthwise.build(x.shape)
     grouped.build(x.shape)
     assert [v.shape for v in depthwise.weights] == [v.shape for v in grouped.weights]
@@ -92,7 +104,7 @@ def test_it_is_njet_conv2d_with_a_group_a_channel():
 
 @pytest.mark.parametrize("exponent", range(-6, 7))
 def test_outputs_and_gradients_are_finite_from_tiny_to_huge_sigma(exponent):
-    layer = NJetDepthwiseConv2D(2, order=4, sigma=2.0**exponent)
+    layer = NJetDepthwiseConv2D(depth_multiplier=2, order=4, sigma=2.0**exponent)
     x = RNG.normal(size=(1, 9, 11, 2)).astype("float32")
     layer.build(x.shape)
     outputs = to_numpy(layer(x))
@@ -154,12 +166,14 @@ class LayerTest(TestCase):
 
 
 def test_symbolic_calls_with_unknown_height_and_width():
-    outputs = NJetDepthwiseConv2D(2, strides=2)(keras.KerasTensor((None, None, 7, 3)))
+    outputs = NJetDepthwiseConv2D(depth_multiplier=2, strides=2)(keras.KerasTensor((None, None, 7, 3)))
     assert outputs.shape == (None, None, 4, 6)
 
 
 def test_fit_makes_its_size_follow_sigma():
-    layer = NJetDepthwiseConv2D(2, subsample_rate=4.0, sigma_regularizer=lambda sigma: -keras.ops.log(sigma))
+    layer = NJetDepthwiseConv2D(
+        depth_multiplier=2, subsample_rate=4.0, sigma_regularizer=lambda sigma: -keras.ops.log(sigma)
+    )
     model = keras.Sequential([keras.Input((16, 16, 2)), layer, keras.layers.GlobalMaxPooling2D()])
     model.compile(keras.optimizers.SGD(0.3), "mse")
     model.fit(np.zeros((8, 16, 16, 2)), np.zeros((8, 4)), epochs=8, verbose=0)
@@ -172,6 +186,6 @@ def test_fit_makes_its_size_follow_sigma():
 def test_bad_arguments_are_named_in_the_error():
     for value in (0, -1, 1.5, True):
         with pytest.raises(ValueError, match=f"Received: depth_multiplier={value!r}$"):
-            NJetDepthwiseConv2D(value)
+            NJetDepthwiseConv2D(depth_multiplier=value)
     with pytest.raises(ValueError, match=r"Received: input_shape=\(None, 8, 8, None\)$"):
         NJetDepthwiseConv2D().build((None, 8, 8, None))

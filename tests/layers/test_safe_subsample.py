@@ -26,7 +26,7 @@ def test_maps_are_resampled_to_the_size_the_paper_gives(height, width, sigma, ra
     source.build((None, 8, 8, 1))
     x = np.random.default_rng(height).normal(size=(2, height, width, 3)).astype("float32")
     inputs = x if data_format == "channels_last" else x.transpose(0, 3, 1, 2)
-    outputs = to_numpy(SafeSubsample(source, rate, data_format=data_format)(inputs))
+    outputs = to_numpy(SafeSubsample(source, rate=rate, data_format=data_format)(inputs))
     outputs = outputs if data_format == "channels_last" else outputs.transpose(0, 2, 3, 1)
     for new, old in zip(outputs.shape[1:3], (height, width), strict=True):
         assert new == max(1, int(np.floor(old * 0.5 ** (sigma / rate) * (1 + 1e-5))))
@@ -45,11 +45,11 @@ def test_a_layer_that_subsamples_gives_the_same_as_two_layers(implementation, ar
     alone = NJetConv2D(6, **arguments)
     alone.build(x.shape)
     alone.set_weights(both.get_weights())
-    separate = SafeSubsample(alone, 3.0, data_format=data_format)(alone(x))
+    separate = SafeSubsample(alone, rate=3.0, data_format=data_format)(alone(x))
     together = both(x)
     np.testing.assert_allclose(to_numpy(together), to_numpy(separate), atol=1e-5)
     weights = RNG.normal(size=together.shape).astype("float32")
-    whole = keras.Sequential([alone, SafeSubsample(alone, 3.0, data_format=data_format)])
+    whole = keras.Sequential([alone, SafeSubsample(alone, rate=3.0, data_format=data_format)])
     whole.build(x.shape)
     for one, other in zip(layer_gradients(both, x, weights), layer_gradients(whole, x, weights), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4 * np.abs(other).max())

@@ -29,11 +29,11 @@ def gabor_filters(size=11, filters=6):
 @given(sigma=st.floats(0.6, 3.0), order=st.integers(0, 4))
 @settings(max_examples=20, deadline=None)
 def test_filters_that_are_an_njet_are_found_again(sigma, order):
-    layer = NJetConv2D(4, order, sigma)
+    layer = NJetConv2D(4, order=order, sigma=sigma)
     layer.build((None, 8, 8, 2))
     fitted = fit_filters(layer.kernel, order)
     assert fitted.error < 2e-3
-    again = NJetConv2D(4, order, fitted.sigma)
+    again = NJetConv2D(4, order=order, sigma=fitted.sigma)
     again.build((None, 8, 8, 2))
     again.coefficients.assign(fitted.coefficients)
     x = RNG.normal(size=(1, 8, 8, 2)).astype("float32")
@@ -48,7 +48,7 @@ def test_order_4_meets_every_3x3_filter_in_float32(channels, filters):
     kernels = RNG.normal(size=(3, 3, channels, filters)).astype("float32")
     fitted = fit_filters(kernels, order=4)
     assert fitted.error < 1e-6
-    layer = NJetConv2D(filters, 4, fitted.sigma, use_bias=False)
+    layer = NJetConv2D(filters, order=4, sigma=fitted.sigma, use_bias=False)
     layer.build((None, 8, 8, channels))
     layer.coefficients.assign(fitted.coefficients)
     np.testing.assert_allclose(to_numpy(layer.kernel), kernels, atol=1e-4 * np.abs(kernels).max())
@@ -104,7 +104,7 @@ def test_a_scale_for_each_filter():
     small, large = gabor_filters(5), np.zeros((15, 15, 3, 6))
     large += gabor_filters(15) * 3
     kernels = np.concatenate([np.pad(small, ((5, 5), (5, 5), (0, 0), (0, 0))), large], axis=-1)
-    each, one = fit_filters(kernels, sharing="filter"), fit_filters(kernels)
+    each, one = fit_filters(kernels, sigma_sharing="filter"), fit_filters(kernels)
     assert each.sigma.shape == each.errors.shape == (12,)
     assert each.sigma[:6].max() < each.sigma[6:].min()
     assert np.all(each.errors <= one.errors + 1e-3)
@@ -147,7 +147,7 @@ def test_filters_of_zeros_have_no_error():
         (np.full((3, 3, 1, 1), np.nan), {}, r"kernels.shape=\(3, 3, 1, 1\)"),
         (np.ones((3, 3, 1, 1)), {"order": -1}, "order=-1"),
         (np.ones((3, 3, 1, 1)), {"sigma": 0.0}, "sigma=0.0"),
-        (np.ones((3, 3, 1, 1)), {"sharing": "input"}, "sharing='input'"),
+        (np.ones((3, 3, 1, 1)), {"sigma_sharing": "input"}, "sigma_sharing='input'"),
     ],
 )
 def test_errors(kernels, arguments, received):
@@ -158,7 +158,7 @@ def test_errors(kernels, arguments, received):
 def test_a_filter_of_zeros_takes_the_smallest_scale_of_its_own():
     kernels = RNG.normal(size=(3, 3, 2, 4))
     kernels[..., 1] = 0.0
-    fitted = fit_filters(kernels, order=4, sharing="filter")
+    fitted = fit_filters(kernels, order=4, sigma_sharing="filter")
     assert fitted.sigma[1] <= fitted.sigma.min()
     np.testing.assert_array_equal(fitted.coefficients[..., 1], 0.0)
     assert fit_filters(np.zeros((3, 3, 1, 1)), order=2).error == 0.0

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_njet import ASPP, NJetASPP, NJetConv2D, NJetDepthwiseConv2D, SafeSubsample, convert, freeze
+from keras_njet import NJetASPP, NJetConv2D, NJetDepthwiseConv2D, SafeSubsample, convert, freeze
 from keras_njet._backend import inner_layers
-from keras_njet.layers import ResizeLike
+from keras_njet.layers import ASPP, ResizeLike
 from tests.oracles import to_numpy
 
 RNG = np.random.default_rng(0)
@@ -46,7 +46,9 @@ def one_layer(layer, *shape):
     ],
 )
 def test_a_convolution_of_any_geometry(sigma, padding, strides):
-    layer = NJetConv2D(6, 2, sigma, padding=padding, strides=strides, groups=2, activation="relu", name="njet")
+    layer = NJetConv2D(
+        6, order=2, sigma=sigma, padding=padding, strides=strides, groups=2, activation="relu", name="njet"
+    )
     layer.bias_initializer = keras.initializers.RandomNormal()
     frozen = assert_frozen(one_layer(layer, 13, 12, 4), 2, 13, 12, 4)
     assert type(frozen.get_layer("njet")) is keras.layers.Conv2D
@@ -54,7 +56,7 @@ def test_a_convolution_of_any_geometry(sigma, padding, strides):
 
 @pytest.mark.parametrize("padding", ["same", 1])
 def test_a_depthwise_convolution(padding):
-    layer = NJetDepthwiseConv2D(2, sigma=1.2, strides=2, padding=padding, use_bias=False, name="njet")
+    layer = NJetDepthwiseConv2D(depth_multiplier=2, sigma=1.2, strides=2, padding=padding, use_bias=False, name="njet")
     frozen = assert_frozen(one_layer(layer, 11, 8, 3), 2, 11, 8, 3)
     assert type(frozen.get_layer("njet")) is keras.layers.DepthwiseConv2D
 
@@ -69,7 +71,7 @@ def test_channels_first():
 @pytest.mark.parametrize("tied", [True, False])
 def test_pyramids(tied):
     coefficients = {"coefficient_initializer": "glorot_uniform"}
-    njet = NJetASPP(3, sigmas=(0.7, 2.0), tied=tied, name="pyramid", **coefficients)
+    njet = NJetASPP(3, sigma=(0.7, 2.0), tied=tied, name="pyramid", **coefficients)
     frozen = assert_frozen(one_layer(njet, 12, 9, 4), 2, 12, 9, 4)
     assert frozen.get_layer("pyramid").kernel_size == (9, 9)
     dilated = ASPP(3, rates=(1, 3), tied=tied, kernel_initializer="glorot_uniform", name="pyramid")

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_njet import ASPP, NJetASPP, NJetConv2D, convert, freeze
+from keras_njet import NJetASPP, NJetConv2D, convert, freeze
+from keras_njet.layers import ASPP
 from tests.oracles import to_numpy
 
 RNG = np.random.default_rng(0)
@@ -21,7 +22,7 @@ def plain(x):
 
 def njet(x):
     x = NJetConv2D(3, bias_initializer="normal")(x)
-    return ASPP(2, rates=(1, 2))(NJetASPP(2, sigmas=(1.0,))(x))
+    return ASPP(2, rates=(1, 2))(NJetASPP(2, sigma=(1.0,))(x))
 
 
 @pytest.mark.parametrize(("rebuild", "network"), [(convert, plain), (freeze, njet)])

@@ -1,0 +1,275 @@
+"""What an N-Jet convolution is, the ways to evaluate it, and the choice between them.
+
+`Convolution` says what is to be computed. An evaluation says how: `Matrices` by products with band matrices, whole or
+in tiles of the feature map, `Dense` by a composed filter. Each has a reach, the radius of the largest filter for which
+it is right, a cost, and a way to evaluate; all give the same numbers. `choices` lists those that pay, and `choose`
+takes one.
+
+Everything here takes and gives "channels_last" feature maps of any number of axes. A σ is a tensor of the shape of the
+variable that holds it: the shape of `Convolution.sharing`, and one more axis for the axes of the map unless the filters
+are isotropic.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import keras
+from keras import ops
+
+from keras_njet.convolution import costs, dense, products, sizes
+from keras_njet.convolution.sampling import Axis, resample
+from keras_njet.convolution.scale_space import compose_filters, gaussian_derivatives, njet_basis
+from keras_njet.convolution.sharing import SHARED_BY_ALL, Sharing
+from keras_njet.convolution.tiles import Tiling
+
+
+@dataclasses.dataclass(frozen=True)
+class Convolution:
+    """What an N-Jet convolution computes, apart from its weights and its input.
+
+    Attributes:
+        axes: Where the output pixels lie along each axis.
+        channels, filters, groups: Integers.
+        order: Integer N ≥ 0, the highest order of the Gaussian derivatives.
+        extent: Number k > 0, half-width of the filters in units of σ.
+        isotropic: Whether one σ serves all axes.
+        sharing: Which filters share a σ.
+        dtype: The dtype of the output. Gaussian derivatives are computed in float32, in float64 for "float64".
+    """
+
+    axes: tuple[Axis, ...]
+    channels: int
+    filters: int
+    groups: int
+    order: int
+    extent: float
+    isotropic: bool = True
+    sharing: Sharing = SHARED_BY_ALL
+    dtype: str = "float32"
+
+    @property
+    def workload(self) -> costs.Workload:
+        """What counts for the cost."""
+        known = [
+            tuple(size if isinstance(size, int) else None for size in found)
+            for found in zip(*((axis.size, axis.count, axis.new_size) for axis in self.axes), strict=True)
+        ]
+        return costs.Workload(*known, self.channels, self.filters, self.groups, self.order)
+
+    @property
+    def basis_dtype(self) -> str:
+        """The dtype in which Gaussian derivatives are computed."""
+        return "float64" if self.dtype == "float64" else "float32"
+
+    def matrices(self, sigma):
+        """The matrix of each axis, of shape `(order + 1, new_size, size)`, for one σ or one for each axis."""
+        made = []
+        for index, axis in enumerate(self.axes):
+            if made and self.isotropic and axis.is_known and axis == self.axes[0]:
+                made.append(made[0])
+                continue
+            derivatives = self._derivatives(axis.offsets(self.basis_dtype), sigma, index)
+            if axis.is_subsampled:
+                derivatives = ops.matmul(axis.subsampling(self.basis_dtype), derivatives)
+            made.append(ops.cast(derivatives, self.dtype))
+        return made
+
+    def kernel(self, coefficients, sigma, radii):
+        """The composed filters, of shape `(*sizes, channels / groups, filters)`, for a radius along each axis."""
+
+        def compose(coefficients, sigma):
+            derivatives = [
+                self._derivatives(ops.arange(-radius, radius + 1, dtype=self.basis_dtype), sigma, index, is_filter=True)
+                for index, radius in enumerate(radii)
+            ]
+            return compose_filters(coefficients, njet_basis(derivatives))
+
+        coefficients = ops.cast(coefficients, self.basis_dtype)
+        return self.sharing.compose(compose, coefficients, ops.cast(sigma, self.basis_dtype))
+
+    def largest_radius(self, sigma):
+        """The radius of the largest filter along any axis, a tensor."""
+        return ops.max(sizes.filter_radius(sigma, self.extent))
+
+    def _derivatives(self, x, sigma, index, is_filter=False):
+        sigma = ops.cast(sigma if self.isotropic else sigma[index], self.basis_dtype)
+        radius = sizes.filter_radius(sigma, self.extent)
+        return gaussian_derivatives(x, sigma, self.order, radius, covers_support=is_filter)
+
+
+@dataclasses.dataclass(frozen=True)
+class Matrices:
+    """Evaluation by band matrices; any σ up to its reach costs the same.
+
+    Attributes:
+        mixing: When channels are mixed, see `products.convolve`.
+        reach: Integer, the radius of the largest filter, in pixels.
+        block: Integer, how many output pixels a tile has. Axes that are longer than a tile and its halo, which is as
+            wide as the reach, are cut into tiles; the others have a matrix for the whole axis.
+    """
+
+    mixing: int | str
+    reach: int = sizes.MAX_RADIUS
+    block: int = 2 * sizes.MAX_RADIUS
+
+    def cost(self, workload: costs.Workload, prices: costs.Prices) -> float:
+        """Estimates the time."""
+        return costs.of_matrices(workload, self.mixing, self.block, self.reach, prices)
+
+    def evaluate(self, convolution: Convolution, x, coefficients, scales):
+        """Sums the convolutions with each σ of a list, with the same coefficients."""
+        tiling = Tiling(convolution.axes, self.block, self.reach)
+        if not any(tiling.is_cut):
+            return self._evaluate_whole(convolution, x, coefficients, scales)
+        of_tile = dataclasses.replace(convolution, axes=tiling.axes_of_tile)
+        outputs = tiling.join(self._evaluate_whole(of_tile, tiling.cut(x), coefficients, scales))
+        return _subsample(outputs, convolution.axes, tiling.is_cut)
+
+    def _evaluate_whole(self, convolution, x, coefficients, scales):
+        coefficients = ops.cast(coefficients, convolution.dtype)
+        sharing = convolution.sharing
+        if sharing.count is None:
+            matrices = [convolution.matrices(sigma) for sigma in scales]
+            return products.convolve(x, coefficients, matrices, convolution.groups, self.mixing)
+        if sharing.of_inputs:
+
+            def responses(x, sigma):
+                return products.basis_responses(x, convolution.matrices(sigma))
+
+            summed = _sum(sharing.of_each_input(responses, x, sigma) for sigma in scales)
+            return products.mix_responses(summed, coefficients, convolution.groups)
+
+        def convolve(coefficients, sigma):
+            return products.convolve_few_filters(x, coefficients, convolution.matrices(sigma))
+
+        return _sum(sharing.of_each_filter(convolve, coefficients, sigma) for sigma in scales)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dense:
+    """Evaluation by a composed filter; needs sizes that are known.
+
+    Attributes:
+        reach: Integer, the radius of the filter that is composed, in pixels.
+    """
+
+    reach: int
+
+    def cost(self, workload: costs.Workload, prices: costs.Prices) -> float:
+        """Estimates the time."""
+        return costs.of_dense(workload, self.reach, prices)
+
+    def evaluate(self, convolution: Convolution, x, coefficients, scales):
+        """Sums the convolutions with each σ of a list, with the same coefficients."""
+        axes = convolution.axes
+        kernel = _sum(convolution.kernel(coefficients, sigma, [self.reach] * len(axes)) for sigma in scales)
+        outputs = dense.convolve(x, ops.cast(kernel, convolution.dtype), axes, convolution.groups)
+        return _subsample(outputs, axes, [True] * len(axes))
+
+
+def choose(convolution: Convolution, implementation: str, phase: str, follow: Callable) -> tuple:
+    """Chooses an evaluation for filters of the present size, and one that reaches everywhere.
+
+    Args:
+        convolution: What is to be computed.
+        implementation: "auto", "matrix" or "dense".
+        phase: "training" or "inference", which is without gradients.
+        follow: Function `(size_of, *args, slack)` that computes a whole number of the present σ and follows it.
+
+    Returns:
+        A pair of evaluations.
+    """
+    workload = convolution.workload
+    found = choices(workload, costs.prices(phase), convolution.sharing, implementation)
+    if implementation == "dense" and None not in workload.in_size + workload.out_size:
+        return Dense(follow(sizes.filter_radius, convolution.extent)), found[-1]
+    if len(found) == 1:
+        return found[0], found[-1]
+    reaches = tuple(evaluation.reach for evaluation in found)
+    return found[follow(sizes.first_that_reaches, convolution.extent, reaches, slack=1)], found[-1]
+
+
+def evaluate(chosen, fallback, convolution: Convolution, x, coefficients, sigma, may_outgrow: bool):
+    """Evaluates a convolution, whatever σ is by now.
+
+    Args:
+        chosen: The evaluation to use as long as it reaches.
+        fallback: One that reaches everywhere.
+        convolution: What is to be computed.
+        x: Tensor of shape `(batch, *sizes, channels)`.
+        coefficients: Tensor α of shape `(basis, channels / groups, filters)`.
+        sigma: Tensor σ, in pixels.
+        may_outgrow: Whether the filters may have outgrown the reach since the evaluation was chosen.
+
+    Returns:
+        A tensor of shape `(batch, *new_sizes, filters)`.
+    """
+
+    def evaluated(evaluation, x, coefficients, sigma):
+        return ops.cast(evaluation.evaluate(convolution, x, coefficients, [sigma]), convolution.dtype)
+
+    outputs = evaluated(chosen, x, coefficients, sigma)
+    if not may_outgrow or chosen.reach >= fallback.reach:
+        return outputs
+    # The chosen evaluation stands outside of the conditional, where XLA would run its convolution on a single thread.
+    # What is inside is computed again for its gradient: a conditional keeps room for that whether it is needed or not.
+    again = keras.remat(functools.partial(evaluated, fallback))
+    fits = convolution.largest_radius(sigma) <= chosen.reach
+    return ops.cond(fits, lambda: outputs, lambda: again(x, coefficients, sigma))
+
+
+@functools.lru_cache(maxsize=1024)
+def choices(
+    workload: costs.Workload,
+    prices: costs.Prices,
+    sharing: Sharing = SHARED_BY_ALL,
+    implementation: str = "auto",
+    scales: int = 1,
+) -> tuple:
+    """Lists the evaluations that pay, from the shortest reach to the longest. The last one reaches everywhere.
+
+    Each is cheaper than all that reach farther, so the first one that reaches far enough is the one to take. On small
+    feature maps none but the last pays, and nothing is compiled anew.
+
+    Args:
+        workload: What the convolution has to do.
+        prices: What things cost.
+        sharing: Which filters share a σ. With several σ there is one way of mixing, and there are no small tiles.
+        implementation: "auto", or another for the evaluation that reaches everywhere alone.
+        scales: Integer, how many convolutions with the same coefficients are summed. Channels of several are mixed at
+            once, before or after all products with matrices.
+    """
+    axes = len(workload.in_size)
+    if sharing.count is not None:
+        mixings = ("together" if sharing.of_inputs else 0,)
+    else:
+        mixings = (*range(axes + 1), "together") if scales == 1 else (0, axes)
+
+    def cost(evaluation):
+        return evaluation.cost(workload, prices)
+
+    everywhere = min((Matrices(mixing) for mixing in mixings), key=cost)
+    if implementation != "auto" or None in workload.in_size + workload.out_size:
+        return (everywhere,)
+    shorter = [Dense(radius) for radius in range(1, costs.LARGEST_DENSE_RADIUS + 1)]
+    if sharing.count is None:
+        shorter += [Matrices(mixing, halo, block) for mixing in mixings for halo, block in costs.TILES]
+    enough, paying = cost(everywhere) - prices.worth_compiling, [everywhere]
+    for candidate in sorted(shorter, key=lambda one: (-one.reach, cost(one))):
+        if cost(candidate) < min(enough, cost(paying[-1])):
+            paying.append(candidate)
+    return tuple(reversed(paying))
+
+
+def _subsample(x, axes, computed):
+    """Subsamples the axes of which all pixels have been computed."""
+    new_sizes = [
+        axis.new_size if is_computed and axis.is_subsampled else None
+        for axis, is_computed in zip(axes, computed, strict=True)
+    ]
+    return resample(x, new_sizes)
+
+
+def _sum(terms):
+    return functools.reduce(ops.add, terms)

@@ -1,0 +1,23 @@
+"""Between the data formats of Keras and "channels_last", in which all feature maps are worked on."""
+
+from keras import ops
+
+
+def channels_last(x, data_format: str):
+    """A feature map of a data format as a "channels_last" one."""
+    return x if data_format == "channels_last" else ops.moveaxis(x, 1, -1)
+
+
+def from_channels_last(x, data_format: str):
+    """A "channels_last" feature map as one of a data format."""
+    return x if data_format == "channels_last" else ops.moveaxis(x, -1, 1)
+
+
+def spatial(shape, data_format: str) -> tuple:
+    """The sizes of the axes of a feature map, of the shape of a batch."""
+    return tuple(shape[1:-1] if data_format == "channels_last" else shape[2:])
+
+
+def shape_of(batch, sizes, channels, data_format: str) -> tuple:
+    """The shape of a batch of feature maps."""
+    return (batch, *sizes, channels) if data_format == "channels_last" else (batch, channels, *sizes)

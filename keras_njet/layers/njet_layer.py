@@ -1,0 +1,65 @@
+"""`NJetLayer`: the questions that every layer with a learned resolution answers."""
+
+import keras
+import numpy as np
+
+from keras_njet.resolution.scale import ScaleVariable
+
+AXIS_NAMES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
+"""Names of the axes of a feature map, in the order of the array."""
+
+
+class NJetLayer(keras.layers.Layer):
+    """A layer whose filters or feature maps have sizes that follow a learned scale.
+
+    Attributes:
+        order: Integer N, the highest order of the Gaussian derivatives, or None for a layer without filters.
+        extent: Number k, half-width of the filters in units of σ, or None likewise.
+    """
+
+    order: int | None = None
+    extent: float | None = None
+
+    @property
+    def scales(self) -> tuple[ScaleVariable, ...]:
+        """The variables that hold the scales; none before the layer is built."""
+        return ()
+
+    @property
+    def sigma(self):
+        """The scales σ in pixels, a float32 tensor."""
+        raise NotImplementedError
+
+    @property
+    def kernel_sizes(self) -> tuple[tuple[int, ...], ...]:
+        """The size of the filters along each axis, in pixels, for each of the `scales`."""
+        return ()
+
+    @property
+    def kernel_size(self) -> tuple[int, ...]:
+        """The size of the largest filters along each axis, in pixels: 2⌈kσ⌉ + 1."""
+        return tuple(map(max, zip(*self.kernel_sizes, strict=True)))
+
+    @property
+    def feature_map_size(self) -> tuple[int | None, ...]:
+        """The size of the output along each axis as last computed, in pixels; None where it varies, () if not noted."""
+        return ()
+
+    def size_source(self) -> "NJetLayer | None":
+        """The layer whose σ decides the size of this layer's output; None if it depends on none.
+
+        No property: Keras saves the layers that it finds in the attributes of a layer as a part of it.
+        """
+        return None
+
+    def sigma_numbers(self) -> np.ndarray:
+        """All scales σ as numbers, in pixels, as a vector."""
+        return np.concatenate([np.ravel(scale.numbers()) for scale in self.scales] or [np.array([])])
+
+    def resolution(self) -> dict[str, float]:
+        """The present scales and sizes by their names, as numbers in pixels, as logs have them."""
+        return {}
+
+    def _require_built(self, name):
+        if not self.built:
+            raise AttributeError(f"The layer must be built before `{name}` is known. Received: built=False")
