@@ -45,7 +45,7 @@ class NJetVarianceScaling(keras.initializers.RandomNormal):
         """Draws coefficients of shape `(basis, channels / groups, filters)`."""
         basis, fan_in, _ = shape
         order = (math.isqrt(8 * basis + 1) - 3) // 2
-        if len(derivative_orders(order)) != basis:
+        if len(derivative_orders(order, axes=2)) != basis:
             raise ValueError(
                 "The coefficients must have the shape (basis, channels, filters), with (N + 1)(N + 2) / 2 basis "
                 f"filters for an order N. Received: shape={tuple(shape)}"
@@ -79,7 +79,7 @@ def transmitted_variance(sigma: float, extent: float, order: int, rectified: boo
     radius = filter_radius(sigma, extent)
     size = 2 ** math.ceil(math.log2(16 * radius))
     power = np.abs(np.fft.fft(sampled_derivatives(sigma, radius, order), size)) ** 2
-    transfer = sum(np.outer(power[j], power[i]) for i, j in derivative_orders(order))
+    transfer = sum(np.outer(power[j], power[i]) for j, i in derivative_orders(order, axes=2))
     spectrum, share = np.ones((size, size)), 0.0
     for _ in range(depth):
         share = np.sum(spectrum * transfer) / np.sum(spectrum)

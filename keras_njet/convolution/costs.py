@@ -169,7 +169,7 @@ def numbers_written(workload: Workload) -> dict[str, int]:
 
 
 def _counts(workload):
-    return workload.channels, workload.filters, workload.order + 1, len(derivative_orders(workload.order))
+    return workload.channels, workload.filters, workload.order + 1, len(derivative_orders(workload.order, axes=2))
 
 
 def _pixels(workload):

@@ -7,6 +7,7 @@ Reference: Pintea et al., "Resolution learning in deep convolutional networks us
 Transactions on Image Processing, 2021.
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -15,24 +16,25 @@ from keras import ops
 from keras_njet.convolution.sizes import MAX_RADIUS
 
 
-def derivative_orders(order: int) -> list[tuple[int, int]]:
-    """Lists the orders (i, j) of the basis filters G^{i,j} of an N-Jet.
+def derivative_orders(order: int, axes: int) -> list[tuple[int, ...]]:
+    """Lists the orders of the basis filters of an N-Jet: an order of differentiation along each axis.
 
-    These are all pairs with 0 ≤ i + j ≤ `order` (equation 4), i along the width (x) and j along the height (y):
-    (N + 1)(N + 2) / 2 of them. Pairs of equal j stand together, with i = 0, 1, ..., N - j.
+    These are all tuples with a sum of at most `order` (equation 4), in lexicographic order. The axes are those of an
+    array: in two dimensions a tuple (j, i) stands for G^{i,j}, with j along the height (y) and i along the width (x).
 
     Args:
         order: Integer N ≥ 0, the highest total order of differentiation.
+        axes: Integer ≥ 1, number of axes of the filters.
 
     Returns:
-        A list of tuples (i, j).
+        A list of tuples of `axes` integers. In two dimensions they are (N + 1)(N + 2) / 2.
 
     Example:
 
-    >>> derivative_orders(2)
-    [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (0, 2)]
+    >>> derivative_orders(2, axes=2)
+    [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 0)]
     """
-    return [(i, j) for j in range(order + 1) for i in range(order + 1 - j)]
+    return [orders for orders in itertools.product(range(order + 1), repeat=axes) if sum(orders) <= order]
 
 
 def discrete_gaussian_sum(sigma, radius):
@@ -115,11 +117,11 @@ def njet_basis(derivatives):
 
     Returns:
         A tensor of shape `(basis, size, size)`, its axes being basis filter, y and x, ordered as
-        `derivative_orders(order)`.
+        `derivative_orders(order, axes=2)`.
     """
     count, size = derivatives.shape
     products = ops.reshape(derivatives, (count, 1, size, 1)) * ops.reshape(derivatives, (1, count, 1, size))
-    used = [j * count + i for i, j in derivative_orders(count - 1)]
+    used = [j * count + i for j, i in derivative_orders(count - 1, axes=2)]
     return ops.take(ops.reshape(products, (count * count, size, size)), used, axis=0)
 
 

@@ -91,7 +91,7 @@ class BaseNJetConv(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(ndim=4, axes={self._channel_axis: channels})
         self.coefficients = self.add_weight(
             name="coefficients",
-            shape=(len(derivative_orders(self.order)), channels // groups, filters),
+            shape=(len(derivative_orders(self.order, axes=2)), channels // groups, filters),
             initializer=self.coefficient_initializer,
             regularizer=self.coefficient_regularizer,
             constraint=self.coefficient_constraint,

@@ -88,7 +88,7 @@ class NJetASPP(keras.layers.Layer):
         self.coefficients = [
             self.add_weight(
                 name="coefficients" if self.tied else f"coefficients_{number}",
-                shape=(len(derivative_orders(self.order)), channels, self.filters),
+                shape=(len(derivative_orders(self.order, axes=2)), channels, self.filters),
                 initializer=self.coefficient_initializer.clone(),
                 regularizer=self.coefficient_regularizer,
             )

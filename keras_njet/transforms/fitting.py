@@ -154,7 +154,9 @@ def _basis(sigma, order, extent, radius):
     own = filter_radius(float(sigma), extent)
     derivatives = sampled_derivatives(sigma, own, order)
     derivatives = np.pad(derivatives, ((0, 0), (max(0, radius - own),) * 2))
-    return np.stack([np.outer(derivatives[j], derivatives[i]).ravel() for i, j in derivative_orders(order)], axis=1)
+    return np.stack(
+        [np.outer(derivatives[j], derivatives[i]).ravel() for j, i in derivative_orders(order, axes=2)], axis=1
+    )
 
 
 def _centred(kernels):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_njet.convolution import scale_space
-from tests.oracles import gradients, to_numpy
+from tests.oracles import gradients, orders_by_hand, to_numpy
 
 
 def derivatives_at(x, sigma, order, radius):
@@ -21,9 +21,18 @@ def derivatives_at(x, sigma, order, radius):
 
 @pytest.mark.parametrize(("order", "count"), [(0, 1), (1, 3), (2, 6), (3, 10), (4, 15)])
 def test_there_are_as_many_basis_filters_as_the_paper_has(order, count):
-    orders = scale_space.derivative_orders(order)
-    assert len(orders) == len(set(orders)) == count
-    assert all(i >= 0 and j >= 0 and i + j <= order for i, j in orders)
+    orders = scale_space.derivative_orders(order, axes=2)
+    assert len(orders) == count
+    assert orders == [(j, i) for i, j in orders_by_hand(order)]
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("order", [0, 1, 4])
+def test_the_orders_of_any_axes_are_all_there_once_and_sorted(order, axes):
+    orders = scale_space.derivative_orders(order, axes)
+    assert len(orders) == math.comb(order + axes, axes)
+    assert orders == sorted(set(orders))
+    assert all(len(one) == axes and min(one) >= 0 and sum(one) <= order for one in orders)
 
 
 @pytest.mark.parametrize("order", range(9))
@@ -101,7 +110,7 @@ def test_gradient_with_respect_to_sigma_is_that_of_finite_differences(sigma, ord
 @pytest.mark.parametrize("order", [0, 1, 3])
 def test_composed_filters_are_sums_of_scipys_derivatives(order):
     sigma, radius = 1.3, 3
-    coefficients = np.random.default_rng(0).normal(size=(len(scale_space.derivative_orders(order)), 2, 4))
+    coefficients = np.random.default_rng(0).normal(size=(len(scale_space.derivative_orders(order, axes=2)), 2, 4))
     x = ops.arange(-radius, radius + 1, dtype="float32")
     derivatives = scale_space.gaussian_derivatives(x, ops.convert_to_tensor(sigma, "float32"), order, radius)
     basis = scale_space.njet_basis(derivatives)
@@ -109,7 +118,7 @@ def test_composed_filters_are_sums_of_scipys_derivatives(order):
     impulse = np.zeros((7, 7))
     impulse[3, 3] = 1.0
     expected = np.zeros((7, 7, 2, 4))
-    for index, (i, j) in enumerate(scale_space.derivative_orders(order)):
+    for index, (j, i) in enumerate(scale_space.derivative_orders(order, axes=2)):
         response = scipy.ndimage.gaussian_filter(impulse, sigma, order=(j, i), mode="constant", radius=radius)
         expected += (sigma ** (i + j) * response)[:, :, None, None] * coefficients[index]
     np.testing.assert_allclose(to_numpy(filters), expected, atol=1e-5)

@@ -64,7 +64,7 @@ def test_the_error_is_the_smallest_that_scipy_finds():
         radius = int(np.ceil(2 * sigma))
         basis = [
             scipy.ndimage.gaussian_filter(impulse, sigma, order=(j, i), radius=radius).ravel()
-            for i, j in derivative_orders(3)
+            for j, i in derivative_orders(3, axes=2)
         ]
         residual = target - np.stack(basis, 1) @ np.linalg.lstsq(np.stack(basis, 1), target, rcond=None)[0]
         return np.linalg.norm(residual) / np.linalg.norm(target)
@@ -80,7 +80,7 @@ def test_it_is_at_least_as_good_as_a_thousand_steps_of_adam():
 
     def loss(alpha, sigma, radius):
         derivatives = np.pad(sampled_derivatives(sigma, radius, 3), ((0, 0), (15 - radius,) * 2))
-        basis = np.stack([np.outer(derivatives[j], derivatives[i]).ravel() for i, j in derivative_orders(3)], 1)
+        basis = np.stack([np.outer(derivatives[j], derivatives[i]).ravel() for j, i in derivative_orders(3, axes=2)], 1)
         residual = basis @ alpha - target
         return np.sum(residual**2), 2 * basis.T @ residual
 
