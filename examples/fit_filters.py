@@ -71,7 +71,7 @@ def fit(kernels, order):
     """Fits one scale for all, and a scale for each."""
     from keras_njet import fit_filters
 
-    return fit_filters(kernels, order), fit_filters(kernels, order, sharing="filter")
+    return fit_filters(kernels, order), fit_filters(kernels, order, sigma_sharing="filter")
 
 
 def summary(one, each):

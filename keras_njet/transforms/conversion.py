@@ -142,7 +142,7 @@ class _Twin:
             kernel = kernel.reshape(*kernel.shape[:2], 1, -1)
         if (layer.depth_multiplier if is_depthwise else layer.groups) > 1:
             sigma_sharing = "layer"
-        fitted = fit_filters(kernel, order, extent, sharing=sigma_sharing)
+        fitted = fit_filters(kernel, order, extent, sigma_sharing=sigma_sharing)
         if fitted.error > max_error:
             raise ValueError(
                 f"An N-Jet of order {order} approximates the filters of layer {layer.name!r} with a relative error of "

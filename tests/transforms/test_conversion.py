@@ -127,7 +127,7 @@ def test_each_filter_may_have_its_sigma():
     apart, report = convert(model, sigma_sharing="filter", max_error=1.0, return_report=True)
     for row in report:
         twin, kernel = apart.get_layer(row.name), to_numpy(model.get_layer(row.name).kernel)
-        fitted = fit_filters(kernel.reshape(5, 5, -1, 4), order=4, sharing="filter")
+        fitted = fit_filters(kernel.reshape(5, 5, -1, 4), order=4, sigma_sharing="filter")
         np.testing.assert_allclose(to_numpy(twin.sigma), fitted.sigma, rtol=1e-5)
         assert row.error == pytest.approx(fitted.error)
         assert row.error < fit_filters(kernel.reshape(5, 5, -1, 4), order=4).error
