@@ -64,6 +64,7 @@ def convert(
     undilate: bool = False,
     learn_sigma: bool = True,
     sigma_sharing: str = "layer",
+    isotropic: bool = True,
     max_error: float = 0.5,
     return_report: bool = False,
 ):
@@ -89,6 +90,8 @@ def convert(
         learn_sigma: Whether the scales are trained. Defaults to True.
         sigma_sharing: "layer", or "filter" for a σ for each filter, which approximates better. Grouped convolutions,
             and depthwise ones with several filters a channel, keep one σ. Defaults to "layer".
+        isotropic: Whether one σ serves all axes. If False, each axis has its own, which approximates filters better that
+            are not as high as they are wide. Defaults to True.
         max_error: Largest relative error of a layer's filters that is accepted, in [0, 1]. Defaults to 0.5.
         return_report: Whether to return a report, too. It is logged in any case. Defaults to False.
 
@@ -112,7 +115,8 @@ def convert(
     _arguments.one_of("sigma_sharing", sigma_sharing, ("layer", "filter"))
     check_graph(model)
     chosen = _chosen(_layers_of_graph(model), layers, undilate, model.name)
-    twins = {id(layer): _Twin.of(layer, order, extent, learn_sigma, sigma_sharing, max_error) for layer in chosen}
+    scales = {"learn_sigma": learn_sigma, "sigma_sharing": sigma_sharing, "isotropic": isotropic}
+    twins = {id(layer): _Twin.of(layer, order, extent, scales, max_error) for layer in chosen}
     converted = _Conversion(twins).rebuild(model)
     report = [twins[id(layer)].take_weights(layer) for layer in chosen]
     return (converted, report) if return_report else converted
@@ -143,15 +147,16 @@ class _Twin:
     fitted: FittedFilters
 
     @classmethod
-    def of(cls, layer, order, extent, learn_sigma, sigma_sharing, max_error):
+    def of(cls, layer, order, extent, scales, max_error):
         twin = _TWINS[type(layer)]
         is_depthwise = issubclass(twin, NJetDepthwiseConv)
         kernel = keras.ops.convert_to_numpy(layer.kernel)
         if is_depthwise:
             kernel = kernel.reshape(*kernel.shape[:-2], 1, -1)
+        sharing = scales["sigma_sharing"]
         if (layer.depth_multiplier if is_depthwise else layer.groups) > 1:
-            sigma_sharing = "layer"
-        fitted = fit_filters(kernel, order, extent, sigma_sharing=sigma_sharing)
+            sharing = "layer"
+        fitted = fit_filters(kernel, order, extent, sigma_sharing=sharing, isotropic=scales["isotropic"])
         if fitted.error > max_error:
             raise ValueError(
                 f"An N-Jet of order {order} approximates the filters of layer {layer.name!r} with a relative error of "
@@ -164,8 +169,8 @@ class _Twin:
             "order": order,
             "sigma": float(np.max(layer.dilation_rate[0] * fitted.sigma)),
             "extent": extent,
-            "learn_sigma": learn_sigma,
-            "sigma_sharing": "input" if is_depthwise and sigma_sharing == "filter" else sigma_sharing,
+            **scales,
+            "sigma_sharing": "input" if is_depthwise and sharing == "filter" else sharing,
             "padding": reach if layer.padding == "valid" else "same",
             "coefficient_regularizer": layer.depthwise_regularizer if is_depthwise else layer.kernel_regularizer,
             "coefficient_constraint": layer.depthwise_constraint if is_depthwise else layer.kernel_constraint,

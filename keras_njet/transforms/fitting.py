@@ -1,6 +1,7 @@
 """`fit_filters`, the best N-Jet approximation of given filters."""
 
 import dataclasses
+import functools
 
 import keras
 import numpy as np
@@ -10,7 +11,9 @@ from keras_njet.convolution.scale_space import derivative_orders, sampled_deriva
 from keras_njet.convolution.sizes import filter_radius
 
 _STEPS_AN_OCTAVE = 24
+_SWEEPS = 5  # over the axes, at most
 _TIE = 1e-6  # share of the energy of the filters
+_TIE_OF_AXES = 1e-10  # smaller, for what is lost adds up over axes and sweeps
 _RANK = 1e-6  # singular values below this share of the largest count as 0
 
 
@@ -20,9 +23,10 @@ class FittedFilters:
 
     Attributes:
         coefficients: Array α of shape `(basis, channels, filters)`, as of `keras_njet.NJetConv2D`.
-        sigma: Scale σ in pixels: a number, or an array of shape `(filters,)` with a scale for each filter.
-        reconstruction: Array of shape `(size, size, channels, filters)`: the approximation, on a grid that holds both
-            the filters that were given and the N-Jet's.
+        sigma: Scale σ in pixels: a number, or an array of shape `(filters,)` with a scale for each filter; with a scale
+            for each axis an array of shape `(axes,)` or `(filters, axes)`.
+        reconstruction: Array of shape `(*sizes, channels, filters)`: the approximation, on a grid that holds both the
+            filters that were given and the N-Jet's.
         target: The filters that were given, on the same grid.
     """
 
@@ -39,31 +43,43 @@ class FittedFilters:
     @property
     def errors(self) -> np.ndarray:
         """The relative error of each filter: an array of shape `(filters,)`."""
-        return _relative(self.reconstruction - self.target, self.target, axis=(0, 1, 2))
+        return _relative(self.reconstruction - self.target, self.target, axis=tuple(range(self.target.ndim - 1)))
 
 
-def fit_filters(kernels, order: int = 3, extent: float = 2.0, sigma: float | None = None, sigma_sharing: str = "layer"):
+def fit_filters(
+    kernels,
+    order: int = 3,
+    extent: float = 2.0,
+    sigma=None,
+    sigma_sharing: str = "layer",
+    isotropic: bool = True,
+):
     """Approximates filters by an N-Jet: coefficients by least squares, the scale by a search (section III-B, figure 3).
 
     The squared error over all σ on a fine grid is compared, and the grid is refined around the smallest one. Where the
     filters are met exactly by many scales, the largest of these is taken: its coefficients are the smallest. What an
-    N-Jet filter has outside of the given ones counts as an error, too.
+    N-Jet filter has outside of the given ones counts as an error, too. Scales for each axis are searched for one axis
+    at a time, in turn, from the best common scale on; the error is never larger than with that one.
 
     Args:
-        kernels: Array or tensor of shape `(height, width, channels, filters)`, as the kernel of `keras.layers.Conv2D`.
-            The centre of an even size is where "same" padding of Keras has it.
+        kernels: Array or tensor of shape `(*sizes, channels, filters)` with one to three sizes, as the kernel of
+            `keras.layers.Conv1D`, `Conv2D` or `Conv3D`. The centre of an even size is where "same" padding of Keras has
+            it.
         order: Integer N ≥ 0, the highest order of the Gaussian derivatives. Order 4 meets every 3×3 filter exactly.
             Defaults to 3.
         extent: Number k > 0, half-width of the filters in units of σ. Defaults to 2.
-        sigma: Number σ > 0 in pixels, to fit the coefficients alone. By default σ is searched for, between 1/4 pixel
-            and the size of the filters.
-        sharing: "layer" for one scale, "filter" for a scale for each filter. Defaults to "layer".
+        sigma: Number σ > 0 in pixels, or with `isotropic=False` a tuple of one for each axis, to fit the coefficients
+            alone. By default σ is searched for, between 1/4 pixel and the size of the filters.
+        sigma_sharing: "layer" for one scale, "filter" for a scale for each filter. Defaults to "layer".
+        isotropic: Whether all axes have the same scale. If False, there is a σ for each axis, in the order of the
+            axes of the array: (depth, height, width). Together with "filter", each filter takes a search of its own,
+            which lasts some tenths of a second in three dimensions. Defaults to True.
 
     Returns:
         A `FittedFilters`.
 
     Raises:
-        ValueError: If `kernels` has not four axes or is not finite, or an argument is out of its range.
+        ValueError: If `kernels` has not three to five axes or is not finite, or an argument is out of its range.
 
     Example:
 
@@ -76,99 +92,167 @@ def fit_filters(kernels, order: int = 3, extent: float = 2.0, sigma: float | Non
     extent = _arguments.positive("extent", extent)
     _arguments.one_of("sigma_sharing", sigma_sharing, ("layer", "filter"))
     kernels = np.asarray(keras.ops.convert_to_numpy(kernels), "float64")
-    if kernels.ndim != 4 or not kernels.size or not np.isfinite(kernels).all():
+    axes = kernels.ndim - 2
+    if not 1 <= axes <= 3 or not kernels.size or not np.isfinite(kernels).all():
         raise ValueError(
-            "`kernels` must be finite and of shape (height, width, channels, filters). "
+            "`kernels` must be finite and of shape (*sizes, channels, filters), with one to three sizes. "
             f"Received: kernels.shape={kernels.shape}"
         )
-    kernels = _centred(kernels)
+    kernels = _centred(kernels, isotropic)
+    parts = [kernels] if sigma_sharing == "layer" else np.split(kernels, kernels.shape[-1], axis=-1)
     if sigma is not None:
-        found = np.full(kernels.shape[3], _arguments.positive("sigma", sigma))
+        found = np.tile(_given(sigma, axes, isotropic), (len(parts), 1))
+    elif isotropic:
+        found = _search(parts, order, extent, refine=sigma_sharing == "layer")
     else:
-        found = _search(kernels, order, extent, shared=sigma_sharing == "layer")
+        found = np.stack([_search_each_axis(part, order, extent) for part in parts])
+    own = [max(filter_radius(float(one), extent) for one in along) for along in found.T]
+    radii = np.maximum(_radii(kernels), own)
+    fits = [_fit(part, sigmas, order, extent, radii) for part, sigmas in zip(parts, found, strict=True)]
+    coefficients, composed = (np.concatenate(arrays, axis=-1) for arrays in zip(*fits, strict=True))
+    scales = found[:, 0] if isotropic else found
     if sigma_sharing == "layer":
-        coefficients, grid = _fit(kernels, found[0], order, extent, kernels.shape[0] // 2)
-        return FittedFilters(coefficients, float(found[0]), grid, _padded(kernels, grid.shape[0] // 2))
-    radius = max(kernels.shape[0] // 2, *(filter_radius(one, extent) for one in found))
-    each = [_fit(kernels[..., [number]], one, order, extent, radius) for number, one in enumerate(found)]
-    coefficients, grids = (np.concatenate(parts, axis=-1) for parts in zip(*each, strict=True))
-    return FittedFilters(coefficients, found, grids, _padded(kernels, radius))
+        scales = float(scales[0]) if isotropic else scales[0]
+    return FittedFilters(coefficients, scales, composed, _padded(kernels, radii))
 
 
-def _search(kernels, order, extent, shared):
-    """The best scale of each filter."""
-    radius, filters = kernels.shape[0] // 2, kernels.shape[3]
-    columns = kernels.reshape(-1, *kernels.shape[2:])
-    energies = np.einsum("pcf,qcf->fpq", columns, columns)
-    if shared:
-        energies = energies.sum(axis=0, keepdims=True)
-    total = np.einsum("fpp->f", energies)
+def _given(sigma, axes, isotropic):
+    """The scales that are given, one for each axis."""
+    sigmas = _arguments.positives("sigma", sigma)
+    if sigmas.shape != () and (isotropic or sigmas.shape != (axes,)):
+        raise ValueError(
+            f"`sigma` must be a number, or with isotropic=False a tuple of {axes}, one for each axis. "
+            f"Received: sigma={sigma!r}, isotropic={isotropic}"
+        )
+    return np.broadcast_to(sigmas, axes)
 
-    def explained(sigma):
-        inside = _orthonormal_basis(sigma, order, extent, radius)
-        return np.einsum("pb,fpq,qb->f", inside, energies, inside, optimize=True)
 
-    def best_of(sigmas):
-        values = np.stack([explained(sigma) for sigma in sigmas])
-        ties = values >= values.max(axis=0) - _TIE * total
-        ties[1:, total == 0] = False  # a filter of zeros keeps no other from being small
-        return len(sigmas) - 1 - np.argmax(ties[::-1], axis=0)
+def _search(parts, order, extent, refine):
+    """The best scale of each part of the filters, the same along all axes: an array of shape (parts, axes)."""
+    radii = _radii(parts[0])
+    best_of = _comparison(parts, order, extent, _TIE)
+    grid = _grid(max(radii), extent)
 
+    def best_on(grid):
+        return best_of(np.repeat(grid[:, None], len(radii), axis=1))
+
+    best = best_on(grid)
+    for _ in range(2 if refine else 0):
+        grid = _finer(grid, best[0])
+        best = best_on(grid)
+    return np.repeat(grid[best][:, None], len(radii), axis=1)
+
+
+def _search_each_axis(kernels, order, extent):
+    """The best scales of filters, one for each axis: an array of shape (axes,)."""
+    (sigmas,) = _search([kernels], order, extent, refine=True)
+    best_of = _comparison([kernels], order, extent, _TIE_OF_AXES)
+    grids = [_grid(radius, extent) for radius in _radii(kernels)]
+    for _ in range(3):
+        grids = [np.union1d(grid, sigma) for grid, sigma in zip(grids, sigmas, strict=True)]
+        for _ in range(_SWEEPS):
+            before = sigmas.copy()
+            for axis, grid in enumerate(grids):
+                candidates = np.repeat(sigmas[None], len(grid), axis=0)
+                candidates[:, axis] = grid
+                sigmas = candidates[best_of(candidates)[0]]
+            if np.array_equal(sigmas, before):
+                break
+        grids = [_finer(grid, np.searchsorted(grid, sigma)) for grid, sigma in zip(grids, sigmas, strict=True)]
+    return sigmas
+
+
+def _grid(radius, extent):
+    """The scales that are compared first, from the smallest to the largest."""
     least, most = 0.25, 2.0 * radius + 1.0
     sigmas = np.geomspace(least, most, 1 + int(np.ceil(_STEPS_AN_OCTAVE * np.log2(most / least))))
     whole = np.arange(1, int(extent * most) + 1) / extent  # the largest scales for each size of the support
-    sigmas = np.unique(np.concatenate([sigmas, whole[whole > least]]))
-    best = best_of(sigmas)
-    if not shared:
-        return sigmas[best]
-    for _ in range(2):
-        sigmas = np.linspace(sigmas[max(0, best[0] - 1)], sigmas[min(len(sigmas) - 1, best[0] + 1)], 33)
-        best = best_of(sigmas)
-    return np.full(filters, sigmas[best[0]])
+    return np.unique(np.concatenate([sigmas, whole[whole > least]]))
 
 
-def _orthonormal_basis(sigma, order, extent, radius):
-    """Orthonormal columns that span the N-Jet filters: their rows for the pixels of the given filters."""
-    basis = _basis(sigma, order, extent, radius)
-    left, singular, _ = np.linalg.svd(basis, full_matrices=False)
-    left = left[:, singular > _RANK * singular[0]]
-    size = int(np.sqrt(len(left)))
-    border = size // 2 - radius
-    return left.reshape(size, size, -1)[border : size - border, border : size - border].reshape(
-        (2 * radius + 1) ** 2, -1
-    )
+def _finer(grid, best):
+    """A finer grid around the scale with an index."""
+    return np.linspace(grid[max(0, best - 1)], grid[min(len(grid) - 1, best + 1)], 33)
 
 
-def _fit(kernels, sigma, order, extent, radius):
-    """Coefficients, and the filters they compose on a grid of at least the given radius."""
-    basis = _basis(sigma, order, extent, radius)
-    size = int(np.sqrt(len(basis)))
-    columns = _padded(kernels, size // 2).reshape(size * size, -1)
-    coefficients = np.linalg.lstsq(basis, columns, rcond=_RANK)[0]
-    composed = (basis @ coefficients).reshape(size, size, *kernels.shape[2:])
-    return coefficients.reshape(-1, *kernels.shape[2:]), composed
+def _comparison(parts, order, extent, tie):
+    """A function from scales, of shape (candidates, axes), to the index of the best ones for each part of the filters.
+
+    The best explain the largest share of the energy. Where several do, up to the share `tie`, it is the last of them.
+    """
+    radii = _radii(parts[0])
+    filters = np.stack([part.reshape(-1, part.shape[-2] * part.shape[-1]).T for part in parts])
+    filters = np.linalg.qr(filters, mode="r")  # of the same energy in any direction, and fewer
+    total = np.sum(filters**2, axis=(1, 2))
+    factors = functools.cache(functools.partial(_factors, order=order, extent=extent))
+    used = np.ravel_multi_index(np.transpose(derivative_orders(order, len(radii))), (order + 1,) * len(radii))
+
+    def explained(sigmas):
+        rows, triangles = zip(*map(factors, sigmas, radii), strict=True)
+        basis = functools.reduce(np.kron, rows) @ _orthonormal(functools.reduce(np.kron, triangles)[:, used])
+        return np.sum((filters @ basis) ** 2, axis=(1, 2))
+
+    def best_of(candidates):
+        values = np.stack([explained(sigmas) for sigmas in candidates])
+        ties = values >= values.max(axis=0) - tie * total
+        ties[1:, total == 0] = False  # a filter of zeros keeps no other from being small
+        return len(candidates) - 1 - np.argmax(ties[::-1], axis=0)
+
+    return best_of
 
 
-def _basis(sigma, order, extent, radius):
-    """The basis filters as columns, on a grid of at least the given radius."""
+def _factors(sigma, radius, order, extent):
+    """A QR decomposition of the derivatives along an axis: the rows for the pixels of the given filters, and R.
+
+    An N-Jet is separable. So the Kronecker product of these is a decomposition of all its products of derivatives.
+    """
+    orthonormal, triangle = np.linalg.qr(_derivatives(sigma, order, extent, radius).T)
+    border = len(orthonormal) // 2 - radius
+    return orthonormal[border : len(orthonormal) - border], triangle
+
+
+def _orthonormal(matrix):
+    """Orthonormal columns that span those of a matrix."""
+    left, singular, _ = np.linalg.svd(matrix, full_matrices=False)
+    return left[:, singular > _RANK * singular[0]]
+
+
+def _fit(kernels, sigmas, order, extent, radii):
+    """Coefficients, and the filters they compose on a grid of the given radii."""
+    along = [_derivatives(sigma, order, extent, radius) for sigma, radius in zip(sigmas, radii, strict=True)]
+    basis = [
+        functools.reduce(np.multiply.outer, [derivatives[m] for derivatives, m in zip(along, orders, strict=True)])
+        for orders in derivative_orders(order, len(radii))
+    ]
+    basis = np.stack(basis, axis=-1).reshape(-1, len(basis))
+    target = _padded(kernels, radii)
+    coefficients = np.linalg.lstsq(basis, target.reshape(len(basis), -1), rcond=_RANK)[0]
+    return coefficients.reshape(-1, *kernels.shape[-2:]), (basis @ coefficients).reshape(target.shape)
+
+
+def _derivatives(sigma, order, extent, radius):
+    """Gaussian derivatives along an axis, of shape (order + 1, size), on a grid of at least the given radius."""
     own = filter_radius(float(sigma), extent)
-    derivatives = sampled_derivatives(sigma, own, order)
-    derivatives = np.pad(derivatives, ((0, 0), (max(0, radius - own),) * 2))
-    return np.stack([np.outer(derivatives[j], derivatives[i]).ravel() for i, j in derivative_orders(order, 2)], axis=1)
+    return np.pad(sampled_derivatives(sigma, own, order), ((0, 0), (max(0, radius - own),) * 2))
 
 
-def _centred(kernels):
-    """Zeros around the filters, such that they are square and their centre is that of the array."""
-    height, width = kernels.shape[:2]
-    radius = max(height, width) // 2
-    before = [radius - (size - 1) // 2 for size in (height, width)]
-    after = [2 * radius + 1 - size - start for size, start in zip((height, width), before, strict=True)]
-    return np.pad(kernels, ((before[0], after[0]), (before[1], after[1]), (0, 0), (0, 0)))
+def _centred(kernels, isotropic):
+    """Zeros around the filters, such that their centre is that of the array; and all sizes are equal if isotropic."""
+    sizes = kernels.shape[:-2]
+    radii = [(max(sizes) if isotropic else size) // 2 for size in sizes]
+    before = [radius - (size - 1) // 2 for size, radius in zip(sizes, radii, strict=True)]
+    after = [2 * radius + 1 - size - start for size, radius, start in zip(sizes, radii, before, strict=True)]
+    return np.pad(kernels, [*zip(before, after, strict=True), (0, 0), (0, 0)])
 
 
-def _padded(kernels, radius):
-    border = radius - kernels.shape[0] // 2
-    return np.pad(kernels, ((border, border), (border, border), (0, 0), (0, 0)))
+def _padded(kernels, radii):
+    borders = np.subtract(radii, _radii(kernels))
+    return np.pad(kernels, [*((border, border) for border in borders), (0, 0), (0, 0)])
+
+
+def _radii(kernels):
+    """The radius of centred filters along each axis."""
+    return [size // 2 for size in kernels.shape[:-2]]
 
 
 def _relative(difference, target, axis):
