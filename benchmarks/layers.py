@@ -19,13 +19,15 @@ import plots
 import timing
 
 SIGMAS = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0)
-WORKLOADS = {  # name: (kind, batch, size, channels, filters)
-    "32x32x96-192": ("convolution", 32, 32, 96, 192),
-    "128x128x64-64": ("convolution", 2, 128, 64, 64),
-    "224x224x3-64": ("convolution", 2, 224, 3, 64),
-    "41x41x512-21": ("convolution", 1, 41, 512, 21),
-    "56x56x144 depthwise": ("depthwise", 8, 56, 144, 144),
-    "41x41x2048-21 pyramid": ("pyramid", 1, 41, 2048, 21),
+WORKLOADS = {  # name: (kind, batch, sizes, channels, filters)
+    "32x32x96-192": ("convolution", 32, (32, 32), 96, 192),
+    "128x128x64-64": ("convolution", 2, (128, 128), 64, 64),
+    "224x224x3-64": ("convolution", 2, (224, 224), 3, 64),
+    "41x41x512-21": ("convolution", 1, (41, 41), 512, 21),
+    "56x56x144 depthwise": ("depthwise", 8, (56, 56), 144, 144),
+    "41x41x2048-21 pyramid": ("pyramid", 1, (41, 41), 2048, 21),
+    "4096x64-64": ("convolution", 8, (4096,), 64, 64),
+    "24x24x24x32-32": ("convolution", 2, (24, 24, 24), 32, 32),
 }
 
 
@@ -85,9 +87,9 @@ def measure(workload, sigma, arguments):
     """One cell of the table, measured in this process."""
     import numpy as np
 
-    kind, batch, size, channels, filters = WORKLOADS[workload]
-    x = np.random.default_rng(0).normal(size=(batch, size, size, channels)).astype("float32")
-    layers = make_layers(kind, filters, sigma, arguments.order, arguments.implementation)
+    kind, batch, sizes, channels, filters = WORKLOADS[workload]
+    x = np.random.default_rng(0).normal(size=(batch, *sizes, channels)).astype("float32")
+    layers = make_layers(kind, len(sizes), filters, sigma, arguments.order, arguments.implementation)
     if arguments.alone:
         layers = {"N-Jet": layers["N-Jet"]}
     elif arguments.others and kind == "convolution" and importlib.util.find_spec("DCLS"):
@@ -107,24 +109,31 @@ def measure(workload, sigma, arguments):
     return row
 
 
-def make_layers(kind, filters, sigma, order=3, implementation="auto"):
+def make_layers(kind, axes, filters, sigma, order=3, implementation="auto"):
     """The N-Jet layer and Keras' layer of the same support."""
     import keras
 
     import keras_njet
+    from keras_njet.convolution import sizes
 
     options = {"order": order, "use_bias": False}
     if kind == "pyramid":
         ours = keras_njet.NJetASPP(filters, sigma=(sigma,) * 4, **options)
-        return {"N-Jet": ours, "Keras": keras_njet.ASPP(filters, use_bias=False)}
-    size = keras_njet.convolution.sizes.kernel_size(sigma, extent=2.0)
+        return {"N-Jet": ours, "Keras": keras_njet.layers.ASPP(filters, use_bias=False)}
+    size = sizes.kernel_size(sigma, extent=2.0)
     options |= {"sigma": sigma, "implementation": implementation}
     if kind == "depthwise":
         ours = keras_njet.NJetDepthwiseConv2D(**options)
         return {"N-Jet": ours, "Keras": keras.layers.DepthwiseConv2D(size, padding="same", use_bias=False)}
+    kinds = {
+        1: (keras_njet.NJetConv1D, keras.layers.Conv1D),
+        2: (keras_njet.NJetConv2D, keras.layers.Conv2D),
+        3: (keras_njet.NJetConv3D, keras.layers.Conv3D),
+    }
+    ours, theirs = kinds[axes]
     return {
-        "N-Jet": keras_njet.NJetConv2D(filters, **options),
-        "Keras": keras.layers.Conv2D(filters, size, padding="same", use_bias=False),
+        "N-Jet": ours(filters, **options),
+        "Keras": theirs(filters, size, padding="same", use_bias=False),
     }
 
 

@@ -90,8 +90,8 @@ def convert(
         learn_sigma: Whether the scales are trained. Defaults to True.
         sigma_sharing: "layer", or "filter" for a σ for each filter, which approximates better. Grouped convolutions,
             and depthwise ones with several filters a channel, keep one σ. Defaults to "layer".
-        isotropic: Whether one σ serves all axes. If False, each axis has its own, which approximates filters better that
-            are not as high as they are wide. Defaults to True.
+        isotropic: Whether one σ serves all axes. If False, each axis has its own, which approximates filters better
+            that are not as high as they are wide. Defaults to True.
         max_error: Largest relative error of a layer's filters that is accepted, in [0, 1]. Defaults to 0.5.
         return_report: Whether to return a report, too. It is logged in any case. Defaults to False.
 

@@ -1,36 +1,24 @@
-"""Guards the rule that chooses an evaluation: its counts against the work that is really done."""
+"""Guards the costs of evaluations: their counts against the work that is really done."""
 
-import itertools
-
-import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from keras import ops
 
-from keras_njet import NJetConv2D
-from keras_njet.convolution import costs, evaluation
-from keras_njet.convolution.sizes import MAX_RADIUS
+from keras_njet.convolution import costs, products
+from keras_njet.convolution.evaluations import Dense
+from keras_njet.convolution.scale_space import derivative_orders
+
+PRICES = costs.prices("training", "torch")
+WAYS = [(axes, mixing) for axes in (1, 2, 3) for mixing in (*range(axes + 1), "together")]
 
 
-def workload(size, channels, filters, groups=1, order=3):
-    return costs.Workload((size, size), (size, size), channels, filters, groups, order)
+def workload(sizes, new_sizes=None, channels=4, filters=5, groups=1, order=2):
+    new_sizes = new_sizes or sizes
+    return costs.Workload(sizes, sizes, new_sizes, channels, filters, groups, order)
 
 
-@pytest.fixture
-def chosen(monkeypatch):
-    """The kinds of evaluation that layers choose, a list that grows."""
-    kinds = []
-    evaluate = NJetConv2D._evaluate
-    monkeypatch.setattr(
-        NJetConv2D, "_evaluate", lambda self, choice, *rest: kinds.append(choice.kind) or evaluate(self, choice, *rest)
-    )
-    return kinds
-
-
-@pytest.mark.parametrize("mixing", ["first", "between", "last", "together"])
-def test_the_counts_are_the_multiplications_that_are_done(monkeypatch, mixing):
+@pytest.mark.parametrize(("axes", "mixing"), WAYS)
+def test_the_counts_are_the_multiplications_that_are_done(monkeypatch, axes, mixing):
     done = []
     matmul = ops.matmul
 
@@ -40,83 +28,36 @@ def test_the_counts_are_the_multiplications_that_are_done(monkeypatch, mixing):
         return product
 
     monkeypatch.setattr(ops, "matmul", counted)
-    x = ops.ones((1, 7, 9, 4))
-    coefficients, down, across = ops.ones((6, 4, 5)), ops.ones((3, 3, 7)), ops.ones((3, 8, 9))
-    evaluation.convolve_by_matrices(x, coefficients, down, across, mixing=mixing)
-    assert sum(done) == sum(costs.multiplications(costs.Workload((7, 9), (3, 8), 4, 5, 1, 2))[mixing])
+    sizes, new_sizes = (7, 9, 5)[:axes], (3, 8, 4)[:axes]
+    x = ops.ones((1, *sizes, 4))
+    coefficients = ops.ones((len(derivative_orders(2, axes)), 4, 5))
+    matrices = [ops.ones((3, new, old)) for old, new in zip(sizes, new_sizes, strict=True)]
+    products.convolve(x, coefficients, [matrices], mixing=mixing)
+    along_axes, mixed = costs.multiplications(workload(sizes, new_sizes), mixing)
+    assert sum(done) == mixed + sum(count for count, _, _ in along_axes)
 
 
-@pytest.mark.parametrize(
-    ("channels", "filters", "expected"),
-    [(3, 192, "together"), (48, 192, "last"), (96, 96, "between"), (2048, 21, "first")],
-)
-def test_channels_are_mixed_when_they_are_fewest(channels, filters, expected):
-    assert costs.by_matrices(workload(32, channels, filters)).mixing == expected
+def test_a_tile_costs_what_a_map_of_its_size_costs_and_copying_it():
+    whole = costs.of_matrices(workload((24,), (16,)), 0, block=2048, halo=1024, prices=PRICES)
+    signal = workload((1600,))
+    tiles = costs.of_matrices(signal, 0, block=16, halo=4, prices=PRICES)
+    copied = PRICES.writing * (2 * 24 * 4 + 16 * 5)
+    assert tiles == pytest.approx(100 * (whole + copied))
 
 
-@given(
-    size=st.integers(1, 600),
-    channels=st.integers(1, 300),
-    filters=st.integers(1, 300),
-    order=st.integers(0, 5),
-    tiles=st.booleans(),
-)
-@settings(deadline=None)
-def test_what_reaches_farther_costs_more_and_the_last_reaches_everywhere(size, channels, filters, order, tiles):
-    found = costs.evaluations(workload(size, channels, filters, order=order), tiles)
-    assert all(a.reach < b.reach and a.cost < b.cost for a, b in itertools.pairwise(found))
-    assert (found[-1].kind, found[-1].reach) == ("matrices", MAX_RADIUS)
-    assert {one.kind for one in found} <= {"matrices", "dense", *(["tiles"] if tiles else [])}
-
-
-def test_dense_pays_for_small_filters_and_tiles_on_large_maps():
-    def kinds(size, channels, filters):
-        return [one.kind for one in costs.evaluations(workload(size, channels, filters), tiles=True)]
-
-    assert kinds(32, 96, 192).count("dense") < kinds(224, 3, 64).count("dense")
-    assert kinds(32, 96, 192)[-1] == "matrices"
-    assert "tiles" in kinds(512, 64, 64)
+def test_what_a_dense_convolution_costs_grows_with_the_number_of_pixels_of_its_filters():
+    for axes in (1, 2, 3):
+        one, two = (Dense(radius).cost(workload((32,) * axes), PRICES) for radius in (1, 2))
+        assert two / one == pytest.approx((5 / 3) ** axes)
 
 
 def test_a_size_that_is_not_known_counts_as_a_usual_one():
-    unknown = costs.Workload((None, None), (None, None), 64, 64, 1, 3)
-    assert costs.evaluations(unknown, False) == costs.evaluations(workload(64, 64, 64), False)
+    unknown = workload((None, None))
+    assert costs.of_matrices(unknown, 1, 2048, 1024, PRICES) == costs.of_matrices(
+        workload((64, 64)), 1, 2048, 1024, PRICES
+    )
 
 
-@pytest.mark.parametrize(
-    ("size", "arguments", "expected"),
-    [
-        (128, {"sigma": 0.5}, "dense"),
-        (128, {"sigma": 9.0}, "matrices"),
-        (512, {"sigma": 6.0}, "tiles"),
-        (128, {"sigma": 0.5, "implementation": "matrix"}, "matrices"),
-        (512, {"sigma": 6.0, "implementation": "matrix"}, "matrices"),
-        (512, {"sigma": 6.0, "padding": "valid"}, "matrices"),
-        (512, {"sigma": 6.0, "strides": 2}, "matrices"),
-        (128, {"sigma": 0.5, "subsample_rate": 4.0}, "matrices"),
-        # It saves too little to be compiled anew when σ outgrows it; torch compiles nothing.
-        (32, {"sigma": 0.5}, "dense" if keras.backend.backend() == "torch" else "matrices"),
-        (32, {"sigma": 9.0, "implementation": "dense"}, "dense"),
-    ],
-)
-def test_layers_take_the_cheapest_evaluation_that_is_possible(chosen, size, arguments, expected):
-    NJetConv2D(4, order=1, **arguments)(np.zeros((1, size, size, 4), "float32"))
-    assert chosen == [expected]
-
-
-def test_inference_has_costs_of_its_own(monkeypatch, chosen):
-    monkeypatch.setitem(costs.NARROW, "inference", 1e9)
-    costs.evaluations.cache_clear()
-    x = np.zeros((1, 128, 128, 4), "float32")
-    model = keras.Sequential([keras.Input(x.shape[1:]), NJetConv2D(4, order=1, sigma=0.5)])
-    chosen.clear()
-    model(x, training=True)
-    assert chosen == ["dense"]
-    model.predict(x, verbose=0)
-    assert set(chosen[1:]) == {"matrices"}
-    costs.evaluations.cache_clear()
-
-
-def test_another_backend_has_a_cost_too(monkeypatch):
-    monkeypatch.setattr(keras.config, "backend", lambda: "another")
-    assert costs.densely(workload(8, 4, 4), radius=1).cost > 0
+def test_another_backend_has_prices_too():
+    assert costs.prices("training", "another").dense > 0
+    assert costs.prices("training", "another") != costs.prices("inference", "another")

@@ -6,12 +6,14 @@ import pytest
 from keras import ops
 
 from keras_njet import NJetConv2D, NJetDepthwiseConv2D, SafeSubsample
-from keras_njet.convolution import costs
+from keras_njet.convolution import costs, evaluations
+from keras_njet.convolution.evaluations import Dense
+from keras_njet.convolution.sharing import Sharing
 from tests.oracles import layer_gradients, njet_convolution, to_numpy
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(2, 9, 8, 4)).astype("float32")
-LARGE = costs.Workload((128, 128), (128, 128), 4, 8, 1, 1)
+LARGE = costs.Workload((128, 128), (128, 128), (128, 128), 4, 8, 1, 1)
 SIGMAS = np.array([0.5, 1.7, 0.9, 2.2, 1.1, 0.6])
 
 
@@ -90,8 +92,12 @@ def test_fit_learns_them_apart_and_they_are_saved(tmp_path, sharing):
     np.testing.assert_allclose(loaded.predict(X, verbose=0), model.predict(X, verbose=0), atol=1e-6)
 
 
+def smallest_choice():
+    return evaluations.choices(LARGE, costs.prices("training"), Sharing(8))[0]
+
+
 def test_auto_composes_small_filters_and_gives_up_when_one_outgrows_them():
-    assert costs.evaluations(LARGE, False, "first")[0].kind == "dense"
+    assert isinstance(smallest_choice(), Dense)
     layer = NJetConv2D(8, order=1, sigma=0.5, sigma_sharing="filter", use_bias=False)
     model = keras.Sequential([keras.Input((128, 128, 4)), layer])
     x = RNG.normal(size=(1, 128, 128, 4)).astype("float32")
@@ -103,7 +109,7 @@ def test_auto_composes_small_filters_and_gives_up_when_one_outgrows_them():
 
 
 def test_a_filter_that_outgrows_the_choice_within_an_epoch_is_right_in_training():
-    assert costs.evaluations(LARGE, False, "first")[0].reach == 1
+    assert smallest_choice().reach == 1
     layer = NJetConv2D(8, order=1, sigma=0.5, sigma_sharing="filter", use_bias=False)
     model = keras.Sequential([keras.Input((128, 128, 4)), layer, keras.layers.GlobalAveragePooling2D()])
     model.compile(keras.optimizers.SGD(0.0), "mse")

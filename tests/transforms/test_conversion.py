@@ -183,12 +183,12 @@ def test_what_cannot_be_converted_is_said_and_the_model_stays():
     pointwise = model(keras.layers.Conv2D(4, 1, name="point"))
     convolution = model(keras.layers.Conv2D(4, 3, name="conv"))
     for bad, arguments, message in (
-        (model(keras.layers.Flatten()), {}, "filters larger than 1×1.*Received: model="),
-        (transposed, {}, "filters larger than 1×1"),
-        (transposed, {"layers": "up"}, "Conv2DTranspose is neither.*Received: layers='up'"),
-        (pointwise, {}, "filters larger than 1×1"),
-        (pointwise, {"layers": "point"}, "its filters are 1×1"),
-        (model(keras.layers.Conv2D(4, 2, name="even")), {"layers": "even"}, "even size"),
+        (model(keras.layers.Flatten()), {}, "filters larger than a pixel.*Received: model="),
+        (transposed, {}, "filters larger than a pixel"),
+        (transposed, {"layers": "up"}, "Conv2DTranspose is none of.*Received: layers='up'"),
+        (pointwise, {}, "filters larger than a pixel"),
+        (pointwise, {"layers": "point"}, "its filters have one pixel"),
+        (model(keras.layers.Conv2D(4, 2, name="even")), {"layers": "even"}, "even sizes"),
         (model(keras.layers.Conv2D(4, 3, 4, "same", name="far")), {"layers": "far"}, "strides are larger"),
         (convolution, {"layers": "missing"}, "Received: layers='missing'"),
         (convolution, {"order": 1, "max_error": 0.1}, "Expected at most 0.1.*Received: order=1"),
