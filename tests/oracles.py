@@ -1,5 +1,6 @@
 """What the tests compare with: NumPy and SciPy in float64, and each backend's own differentiation."""
 
+import itertools
 import warnings
 
 import keras
@@ -10,23 +11,26 @@ import scipy.ndimage
 def njet_convolution(x, coefficients, sigma, order, extent=2.0, groups=1):
     """An N-Jet convolution with "same" padding, by `scipy.ndimage.gaussian_filter`, for a "channels_last" map.
 
-    SciPy convolves with the derivative G^{i,j}; a convolutional layer correlates, hence the sign (-1)^{i+j}.
+    Of any number of axes; `sigma` is a number, or one for each axis. SciPy convolves with the derivatives; a
+    convolutional layer correlates, hence the sign (-1)^m.
     """
     x = np.asarray(x, "float64")
-    batch, height, width, channels = x.shape
+    batch, *sizes, channels = x.shape
     filters = coefficients.shape[-1]
-    radius = max(1, int(np.ceil(extent * sigma - 1e-4)))
+    sigmas = np.broadcast_to(sigma, len(sizes))
+    radii = [max(1, int(np.ceil(extent * one - 1e-4))) for one in sigmas]
     # SciPy limits a filter to the size of the map only in "reflect" modes; zeros around make it work for any radius.
-    x = np.pad(x, [(0, 0), (radius, radius), (radius, radius), (0, 0)])
-    out = np.zeros((batch, height, width, filters))
-    for index, (i, j) in enumerate(orders_by_hand(order)):
+    x = np.pad(x, [(0, 0), *((radius, radius) for radius in radii), (0, 0)])
+    kept = tuple(slice(radius, radius + size) for radius, size in zip(radii, sizes, strict=True))
+    out = np.zeros((batch, *sizes, filters))
+    for index, orders in enumerate(orders_by_hand(order, len(sizes))):
         filtered = np.zeros_like(x)
         for b in range(batch):
             for c in range(channels):
-                filtered[b, :, :, c] = scipy.ndimage.gaussian_filter(
-                    x[b, :, :, c], sigma, order=(j, i), mode="constant", radius=radius
+                filtered[b, ..., c] = scipy.ndimage.gaussian_filter(
+                    x[b, ..., c], sigmas, order=orders, mode="constant", radius=radii
                 )
-        filtered = filtered[:, radius : radius + height, radius : radius + width] * (-sigma) ** (i + j)
+        filtered = filtered[(slice(None), *kept)] * np.prod((-sigmas) ** np.array(orders))
         for g in range(groups):
             ins = slice(g * channels // groups, (g + 1) * channels // groups)
             outs = slice(g * filters // groups, (g + 1) * filters // groups)
@@ -34,8 +38,8 @@ def njet_convolution(x, coefficients, sigma, order, extent=2.0, groups=1):
     return out
 
 
-def orders_by_hand(order):
-    return [(i, j) for j in range(order + 1) for i in range(order + 1) if i + j <= order]
+def orders_by_hand(order, axes=2):
+    return [orders for orders in itertools.product(range(order + 1), repeat=axes) if sum(orders) <= order]
 
 
 def bilinear_resize(x, height, width):
