@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from keras_njet import _arguments
-from keras_njet._backend import as_inputs, gradient
+from keras_njet._backend import gradient
 from keras_njet.layers import NJetASPP, NJetConv2D, NJetDepthwiseConv2D
 from keras_njet.summary import (
     format_filter_size,
@@ -28,6 +28,7 @@ from keras_njet.summary import (
     shapes_of_layers,
     sigmas_of,
 )
+from keras_njet.transforms.rebuilding import as_inputs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,8 +4,10 @@ import typing
 
 import keras
 
+from keras_njet._backend import is_graph
 from keras_njet.applications import _building as building
 from keras_njet.layers import ASPP, NJetASPP, ResizeLike
+from keras_njet.transforms.rebuilding import Rebuilding
 
 
 def DeepLabV2(  # noqa: N802
@@ -174,29 +176,11 @@ def dilate(backbone: keras.Model, output_stride: int) -> keras.Model:
     (None, 8, 8, 2048)
     """
     plain = keras.Model(backbone.inputs[0], backbone.outputs[0], name=backbone.name)
-    places = _places(plain)
+    places = _Survey(plain).places
     reached = sorted({stride for place in places.values() for stride in (place.before, place.after)})
     if output_stride not in reached:
         raise ValueError(f"Expected a stride that the backbone has, one of {reached}. Received: {output_stride=}")
-
-    def dilated(layer):
-        config = layer.get_config()
-        place = places.get(layer.name, _Place(1, 1, None))
-        rate = max(1, place.before // output_stride)
-        if place.after > max(output_stride, place.before):
-            _require(layer, "strides" in config and _keeps_size(layer, place), "its stride cannot become a dilation")
-            config["strides"] = (1, 1)
-        if rate > 1 and isinstance(layer, keras.layers.ZeroPadding2D):
-            config["padding"] = [[rate * pixels for pixels in axis] for axis in layer.padding]
-        elif rate > 1 and any(size > 1 for size in _filter_size(layer)):
-            _require(layer, isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)), "it is pooling")
-            _require(layer, _keeps_size(layer, place), "it is not padded to the same size")
-            config["dilation_rate"] = tuple(rate * old for old in layer.dilation_rate)
-        return layer.__class__.from_config(config)
-
-    clone = keras.models.clone_model(plain, clone_function=dilated)
-    clone.set_weights(plain.get_weights())
-    return clone
+    return _Dilation(places, output_stride).rebuild(plain)
 
 
 class _Place(typing.NamedTuple):
@@ -223,29 +207,58 @@ def _cut(backbone, stage):
     return keras.Model(backbone.inputs[0], outputs[0], name=backbone.name)
 
 
-def _places(model):
-    """The `_Place` of each layer of a model that works on feature maps."""
-    first = 1 if building.channel_axis() == 3 else 2
-    image = list(model.inputs[0].shape)
-    size = 512 if None in image[first : first + 2] else image[first]
-    image[first : first + 2] = [size, size]
-    found, made = {}, []
+class _Survey(Rebuilding):
+    """Finds the `_Place` of each layer that works on feature maps, by its id: for an image whose size is known."""
 
-    def call(layer, *args, **kwargs):
-        outputs = layer(*args, **kwargs)
-        made.append((outputs, layer))
-        ends = [tensor for tensor in keras.tree.flatten((args, kwargs)) if hasattr(tensor, "shape")]
-        if ends and len(ends[0].shape) == 4 == len(outputs.shape):
-            before, after = (round(size / tensor.shape[first]) for tensor in (ends[0], outputs))
-            maker = next((maker for tensor, maker in made if tensor is ends[0]), None)
-            padding = None
-            if isinstance(maker, keras.layers.ZeroPadding2D):
-                before, padding = found[maker.name].before, maker.padding
-            found[layer.name] = _Place(before, after, padding)
+    def __init__(self, model):
+        super().__init__()
+        self.places = {}
+        self.padded = []  # outputs of `ZeroPadding2D`, the stride before it and what it pads
+        self.axis = 1 if building.channel_axis() == 3 else 2
+        image = list(model.inputs[0].shape)
+        self.size = 512 if None in image[self.axis : self.axis + 2] else image[self.axis]
+        image[self.axis : self.axis + 2] = [self.size, self.size]
+        self.outputs(model, keras.KerasTensor(image))
+
+    def call(self, layer, *args, **kwargs):
+        if is_graph(layer):
+            return self.outputs(layer, *args)
+        outputs = layer.compute_output_spec(*args, **kwargs)  # of the layer itself, nothing is made
+        x = next((tensor for tensor in keras.tree.flatten((args, kwargs)) if hasattr(tensor, "shape")), None)
+        if x is not None and len(x.shape) == 4 == len(outputs.shape):
+            before, after = (round(self.size / tensor.shape[self.axis]) for tensor in (x, outputs))
+            before, padding = next((rest for tensor, *rest in self.padded if tensor is x), (before, None))
+            if isinstance(layer, keras.layers.ZeroPadding2D):
+                self.padded.append((outputs, before, layer.padding))
+            self.places[id(layer)] = _Place(before, after, padding)
         return outputs
 
-    keras.models.clone_model(model, input_tensors=keras.Input(image[1:]), call_function=call)
-    return found
+
+class _Dilation(Rebuilding):
+    """Puts dilations in the place of strides beyond `output_stride`."""
+
+    keeps_sequential = True
+
+    def __init__(self, places, output_stride):
+        super().__init__()
+        self.places = places
+        self.output_stride = output_stride
+
+    def layer(self, layer):
+        place = self.places.get(id(layer), _Place(1, 1, None))
+        rate = max(1, place.before // self.output_stride)
+        changes = {}
+        if place.after > max(self.output_stride, place.before):
+            can = hasattr(layer, "strides") and _keeps_size(layer, place)
+            _require(layer, can, "its stride cannot become a dilation")
+            changes["strides"] = (1, 1)
+        if rate > 1 and isinstance(layer, keras.layers.ZeroPadding2D):
+            changes["padding"] = [[rate * pixels for pixels in axis] for axis in layer.padding]
+        elif rate > 1 and any(size > 1 for size in _filter_size(layer)):
+            _require(layer, isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)), "it is pooling")
+            _require(layer, _keeps_size(layer, place), "it is not padded to the same size")
+            changes["dilation_rate"] = tuple(rate * old for old in layer.dilation_rate)
+        return super().layer(layer, **changes)
 
 
 def _filter_size(layer):
@@ -262,4 +275,4 @@ def _keeps_size(layer, place):
 
 def _require(layer, condition, reason):
     if not condition:
-        raise ValueError(f"The backbone cannot be dilated at this layer, for {reason}. Received: layer={layer.name!r}")
+        raise ValueError(f"The backbone cannot be dilated at this layer: {reason}. Received: layer={layer.name!r}")

@@ -5,6 +5,7 @@ import keras
 from keras_njet.applications import _building as building
 from keras_njet.applications import _weights
 from keras_njet.layers import NJetConv2D, NJetDepthwiseConv2D
+from keras_njet.transforms.rebuilding import Rebuilding
 
 _MIN_SIZE = 32
 
@@ -65,24 +66,24 @@ def NJetEfficientNetB0(  # noqa: N802
         include_top, None, None, input_shape, building.checked(pooling), classes, classifier_activation, name=name
     )
     inputs = keras.Input(baseline.input_shape[1:]) if input_tensor is None else input_tensor
-    arguments = {"order": order, "sigma": sigma, "extent": extent, "learn_sigma": learn_sigma, "use_bias": False}
+    twin = _Twin(order=order, sigma=sigma, extent=extent, learn_sigma=learn_sigma, use_bias=False)
+    outputs = twin.outputs(baseline, inputs)
+    _weights.load(inputs, outputs, "NJetEfficientNetB0", weights)
+    return building.make_model(inputs, outputs, name)
 
-    def twin(layer):
+
+class _Twin(Rebuilding):
+    """Puts N-Jet layers, with these arguments, in the place of spatial convolutions."""
+
+    def __init__(self, **arguments):
+        super().__init__()
+        self.arguments = arguments
+
+    def layer(self, layer):
         if isinstance(layer, keras.layers.ZeroPadding2D):  # of the convolutions with strides, which now pad themselves
             return keras.layers.Identity(name=layer.name)
         if isinstance(layer, keras.layers.DepthwiseConv2D):
-            return NJetDepthwiseConv2D(strides=layer.strides, name=layer.name, **arguments)
+            return NJetDepthwiseConv2D(strides=layer.strides, name=layer.name, **self.arguments)
         if isinstance(layer, keras.layers.Conv2D) and layer.kernel_size != (1, 1):
-            return NJetConv2D(layer.filters, strides=layer.strides, name=layer.name, **arguments)
-        return layer.__class__.from_config(layer.get_config())
-
-    made = {}
-
-    def call(layer, *args, **kwargs):
-        made[layer.name] = layer(*args, **kwargs)
-        return made[layer.name]
-
-    keras.models.clone_model(baseline, input_tensors=inputs, clone_function=twin, call_function=call)
-    outputs = made[baseline.layers[-1].name]
-    _weights.load(inputs, outputs, "NJetEfficientNetB0", weights)
-    return building.make_model(inputs, outputs, name)
+            return NJetConv2D(layer.filters, strides=layer.strides, name=layer.name, **self.arguments)
+        return super().layer(layer)

@@ -8,11 +8,11 @@ import keras
 import numpy as np
 
 from keras_njet import _arguments
-from keras_njet._backend import copy_of, copy_weights, inputs_like, is_graph
+from keras_njet._backend import copy_of, is_graph
 from keras_njet.layers import NJetConv2D, NJetDepthwiseConv2D
 from keras_njet.layers.base_njet_conv import BaseNJetConv
 from keras_njet.transforms.fitting import FittedFilters, fit_filters
-from keras_njet.transforms.rebuilding import Rebuilding, check_graph
+from keras_njet.transforms.rebuilding import Rebuilding, check_graph, copy_weights, inputs_like
 
 _CONVERTIBLE = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 _KEPT = (
