@@ -5,11 +5,32 @@ import typing
 import keras
 
 from keras_njet._backend import is_graph
-from keras_njet.applications import _building as building
+from keras_njet.applications._documentation import documented
+from keras_njet.applications._images import channel_axis
 from keras_njet.layers import ASPP, NJetASPP, ResizeLike
 from keras_njet.transforms.rebuilding import Rebuilding
 
+_RAISES = "If the backbone has no such stage, puts out no feature map or cannot be dilated."
+_ARGUMENTS = {
+    "backbone": "`keras.Model` from images to feature maps: of `keras.applications`, keras-cv, keras-hub or your own. "
+    "Defaults to `keras.applications.ResNet101`, with images of any size and 3 channels.",
+    "backbone_weights": 'Weights of the default backbone, "imagenet" or None.',
+    "stage": "Name of the layer of the backbone whose output is used. Defaults to the last one.",
+    "output_stride": "Number of pixels of the image for one of the feature map: later strides become dilations "
+    "(`dilate`). None to take the backbone as it is.",
+    "classes": "Integer, number of classes, background included.",
+    "freeze_batch_normalization": "Whether the backbone's batch normalisation keeps its statistics and weights, as in "
+    "fine-tuning.",
+    "resize": "Whether the output is resized bilinearly to the size of the image.",
+}
 
+
+@documented(
+    _RAISES,
+    **_ARGUMENTS,
+    rates="Tuple of integers, the dilation rates of the pyramid, in pixels of the feature map.",
+    tied="Whether the pyramid's filters share their weights.",
+)
 def DeepLabV2(  # noqa: N802
     backbone: keras.Model | None = None,
     backbone_weights=None,
@@ -25,30 +46,8 @@ def DeepLabV2(  # noqa: N802
 ) -> keras.Model:
     """DeepLabv2 (Chen et al., 2018): dilated convolutions on the features of a backbone, summed to the logits.
 
-    Fine-tune it with `keras_njet.LayerwiseSGD(multipliers={"head": 10.0})` and a
+    Its pyramid is the layer "head". Fine-tune it with `keras_njet.LayerwiseSGD(multipliers={"head": 10.0})` and a
     `keras.optimizers.schedules.PolynomialDecay` of power 0.9.
-
-    Args:
-        backbone: `keras.Model` from images to feature maps: of `keras.applications`, keras-cv, keras-hub or your own.
-            Defaults to `keras.applications.ResNet101`, with images of any size and 3 channels.
-        backbone_weights: Weights of the default backbone, "imagenet" or None. Defaults to None.
-        stage: Name of the layer of the backbone whose output is used. Defaults to the last one.
-        output_stride: Number of pixels of the image for one of the feature map: later strides become dilations
-            (`dilate`). None to take the backbone as it is. Defaults to 8.
-        classes: Integer, number of classes, background included. Defaults to 21.
-        classifier_activation: Activation of the output; None for logits. Defaults to None.
-        rates: Dilation rates of the pyramid, in pixels of the feature map. Defaults to (6, 12, 18, 24).
-        tied: Whether the pyramid's filters share their weights. Defaults to False.
-        freeze_batch_normalization: Whether the backbone's batch normalisation keeps its statistics and weights, as in
-            fine-tuning. Defaults to True.
-        resize: Whether the output is resized bilinearly to the size of the image. Defaults to True.
-        name: Name of the model.
-
-    Returns:
-        A `keras.Model`. Its pyramid is the layer "head".
-
-    Raises:
-        ValueError: If the backbone has no such stage, puts out no feature map or cannot be dilated.
 
     Example:
 
@@ -57,13 +56,17 @@ def DeepLabV2(  # noqa: N802
     >>> model.compute_output_shape((1, 60, 80, 3))
     (1, 60, 80, 11)
     """
-    head = ASPP(classes, rates, tied=tied, name="head")
-    return build(
-        head, backbone, backbone_weights, stage, output_stride, classifier_activation, freeze_batch_normalization,
-        resize, name,
-    )  # fmt: skip
+    head = ASPP(classes, rates=rates, tied=tied, name="head")
+    backbone = _prepared(backbone, backbone_weights, stage, output_stride, freeze_batch_normalization)
+    return _segmenter(backbone, head, classifier_activation, resize, name)
 
 
+@documented(
+    _RAISES,
+    **_ARGUMENTS,
+    sigmas="Tuple of numbers σ > 0, the scales that the pyramid starts with, in pixels of the feature map.",
+    tied="Whether the pyramid's scales share their coefficients. Defaults to True, as in the paper.",
+)
 def NJetDeepLabV2(  # noqa: N802
     backbone: keras.Model | None = None,
     backbone_weights=None,
@@ -85,31 +88,6 @@ def NJetDeepLabV2(  # noqa: N802
     Fine-tune it as `DeepLabV2`, but let the scales learn more slowly than the rest of the head:
     `keras_njet.LayerwiseSGD(multipliers={"log2_sigma": 1.0, "head": 10.0})`.
 
-    Args:
-        backbone: `keras.Model` from images to feature maps: of `keras.applications`, keras-cv, keras-hub or your own.
-            Defaults to `keras.applications.ResNet101`, with images of any size and 3 channels.
-        backbone_weights: Weights of the default backbone, "imagenet" or None. Defaults to None.
-        stage: Name of the layer of the backbone whose output is used. Defaults to the last one.
-        output_stride: Number of pixels of the image for one of the feature map: later strides become dilations
-            (`dilate`). None to take the backbone as it is. Defaults to 8.
-        classes: Integer, number of classes, background included. Defaults to 21.
-        classifier_activation: Activation of the output; None for logits. Defaults to None.
-        order: Integer N ≥ 0, highest order of the Gaussian derivatives. Defaults to 3.
-        sigmas: Numbers σ > 0 the scales start with, in pixels of the feature map. Defaults to (3, 6, 9, 12).
-        extent: Number k > 0, half-width of the filters in units of σ. Defaults to 2.
-        learn_sigma: Whether the scales are trained. Defaults to True.
-        tied: Whether the pyramid's scales share their coefficients. Defaults to True, as in the paper.
-        freeze_batch_normalization: Whether the backbone's batch normalisation keeps its statistics and weights, as in
-            fine-tuning. Defaults to True.
-        resize: Whether the output is resized bilinearly to the size of the image. Defaults to True.
-        name: Name of the model.
-
-    Returns:
-        A `keras.Model`. Its pyramid is the layer "head".
-
-    Raises:
-        ValueError: If the backbone has no such stage, puts out no feature map or cannot be dilated.
-
     Example:
 
     >>> backbone = keras_njet.applications.ResNet32(include_top=False, input_shape=(None, None, 3))
@@ -117,19 +95,16 @@ def NJetDeepLabV2(  # noqa: N802
     >>> model.get_layer("head").kernel_sizes
     (13, 25, 37, 49)
     """
-    head = NJetASPP(classes, order, sigmas, extent, learn_sigma, tied, name="head")
-    return build(
-        head, backbone, backbone_weights, stage, output_stride, classifier_activation, freeze_batch_normalization,
-        resize, name,
-    )  # fmt: skip
+    arguments = {"order": order, "sigmas": sigmas, "extent": extent, "learn_sigma": learn_sigma, "tied": tied}
+    head = NJetASPP(classes, **arguments, name="head")
+    backbone = _prepared(backbone, backbone_weights, stage, output_stride, freeze_batch_normalization)
+    return _segmenter(backbone, head, classifier_activation, resize, name)
 
 
-def build(
-    head, backbone, weights, stage, output_stride, classifier_activation, freeze_batch_normalization, resize, name
-):
-    """The architecture, for the pyramid it is given."""
+def _prepared(backbone, weights, stage, output_stride, freeze_batch_normalization):
+    """The backbone as it is to be: cut off, dilated and partly frozen."""
     if backbone is None:
-        shape = (None, None, 3) if building.channel_axis() == 3 else (3, None, None)
+        shape = (None, None, 3) if channel_axis() == 3 else (3, None, None)
         backbone = keras.applications.ResNet101(include_top=False, weights=weights, input_shape=shape)
     elif weights is not None:
         raise ValueError(
@@ -143,6 +118,11 @@ def build(
         for layer in backbone.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = False
+    return backbone
+
+
+def _segmenter(backbone, head, classifier_activation, resize, name):
+    """The model of a backbone and a pyramid."""
     (image,) = backbone.inputs
     x = head(backbone.outputs[0])
     if resize:
@@ -214,7 +194,7 @@ class _Survey(Rebuilding):
         super().__init__()
         self.places = {}
         self.padded = []  # outputs of `ZeroPadding2D`, the stride before it and what it pads
-        self.axis = 1 if building.channel_axis() == 3 else 2
+        self.axis = 1 if channel_axis() == 3 else 2
         image = list(model.inputs[0].shape)
         self.size = 512 if None in image[self.axis : self.axis + 2] else image[self.axis]
         image[self.axis : self.axis + 2] = [self.size, self.size]
