@@ -18,7 +18,7 @@ _ARGUMENTS = {
     "learn_sigma": "Whether the scales are trained.",
     "subsample_rate": "Number r > 0, the σ at which a feature map has half its size, or None for the strides of the "
     "baseline.",
-    "width": "Number by which all numbers of filters are multiplied.",
+    "width": "Factor by which all numbers of filters are multiplied.",
     "name": "Name of the model.",
 }
 _RAISES = "If an argument is out of its range, the weights do not fit the others, or the input is too small."

@@ -16,8 +16,8 @@ _ARGUMENTS = {
     "Defaults to `keras.applications.ResNet101`, with images of any size and 3 channels.",
     "backbone_weights": 'Weights of the default backbone, "imagenet" or None.',
     "stage": "Name of the layer of the backbone whose output is used. Defaults to the last one.",
-    "output_stride": "Number of pixels of the image for one of the feature map: later strides become dilations "
-    "(`dilate`). None to take the backbone as it is.",
+    "output_stride": "Integer, how many pixels of the image, along each axis, become one of the feature map: later "
+    "strides become dilations (`dilate`). None to take the backbone as it is.",
     "classes": "Integer, number of classes, background included.",
     "freeze_batch_normalization": "Whether the backbone's batch normalisation keeps its statistics and weights, as in "
     "fine-tuning.",
@@ -64,7 +64,7 @@ def DeepLabV2(  # noqa: N802
 @documented(
     _RAISES,
     **_ARGUMENTS,
-    sigmas="Tuple of numbers σ > 0, the scales that the pyramid starts with, in pixels of the feature map.",
+    sigma="Tuple of numbers σ > 0, the scales that the pyramid starts with, in pixels of the feature map.",
     tied="Whether the pyramid's scales share their coefficients. Defaults to True, as in the paper.",
 )
 def NJetDeepLabV2(  # noqa: N802
@@ -75,7 +75,7 @@ def NJetDeepLabV2(  # noqa: N802
     classes: int = 21,
     classifier_activation=None,
     order: int = 3,
-    sigmas=(3.0, 6.0, 9.0, 12.0),
+    sigma=(3.0, 6.0, 9.0, 12.0),
     extent: float = 2.0,
     learn_sigma: bool = True,
     tied: bool = True,
@@ -95,7 +95,7 @@ def NJetDeepLabV2(  # noqa: N802
     >>> model.get_layer("head").kernel_sizes
     (13, 25, 37, 49)
     """
-    arguments = {"order": order, "sigmas": sigmas, "extent": extent, "learn_sigma": learn_sigma, "tied": tied}
+    arguments = {"order": order, "sigmas": sigma, "extent": extent, "learn_sigma": learn_sigma, "tied": tied}
     head = NJetASPP(classes, **arguments, name="head")
     backbone = _prepared(backbone, backbone_weights, stage, output_stride, freeze_batch_normalization)
     return _segmenter(backbone, head, classifier_activation, resize, name)
@@ -141,7 +141,7 @@ def dilate(backbone: keras.Model, output_stride: int) -> keras.Model:
         backbone: Functional `keras.Model` with one input. Those of its convolutions that are to be dilated must have
             "same" padding, or be padded as much before, as in the ResNets of `keras.applications`, keras-cv and
             keras-hub.
-        output_stride: Integer, the number of pixels of the image for one of the feature map.
+        output_stride: Integer, how many pixels of the image, along each axis, become one of the feature map.
 
     Returns:
         A `keras.Model`.
@@ -188,7 +188,7 @@ def _cut(backbone, stage):
 
 
 class _Survey(Rebuilding):
-    """Finds the `_Place` of each layer that works on feature maps, by its id: for an image whose size is known."""
+    """Finds the `_Place` of each layer that works on feature maps, by its id, with an image of a known size."""
 
     def __init__(self, model):
         super().__init__()

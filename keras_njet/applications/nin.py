@@ -18,7 +18,7 @@ _ARGUMENTS = {
 
 @documented(
     **_ARGUMENTS,
-    filter_sizes="Sizes of the spatial convolutions in pixels (experiment 1.1A of the paper).",
+    kernel_sizes="Sizes of the spatial convolutions in pixels (experiment 1.1A of the paper).",
     subsample="Whether to pool between the blocks.",
 )
 def NIN(  # noqa: N802
@@ -29,7 +29,7 @@ def NIN(  # noqa: N802
     pooling: str | None = None,
     classes: int = 10,
     classifier_activation="softmax",
-    filter_sizes: tuple[int, int, int] = (5, 5, 3),
+    kernel_sizes: tuple[int, int, int] = (5, 5, 3),
     subsample: bool = True,
     width: float = 1.0,
     dropout: float = 0.5,
@@ -47,7 +47,7 @@ def NIN(  # noqa: N802
     """
     inputs = image_input(input_tensor, input_shape)
     top = building.Top(include_top, pooling, classes, classifier_activation)
-    arguments = {"filter_sizes": list(filter_sizes), "subsample": subsample, "width": width, "dropout": dropout}
+    arguments = {"kernel_sizes": list(kernel_sizes), "subsample": subsample, "width": width, "dropout": dropout}
     return building.application("NIN", name, weights, build, inputs, building.PlainConvolutions(), top, **arguments)
 
 
@@ -90,11 +90,11 @@ def NJetNIN(  # noqa: N802
     return building.application("NJetNIN", name, weights, build, inputs, convolutions, top, **arguments)
 
 
-def build(inputs, convolutions, top, filter_sizes=(5, 5, 3), subsample=True, width=1.0, dropout=0.5):
+def build(inputs, convolutions, top, kernel_sizes=(5, 5, 3), subsample=True, width=1.0, dropout=0.5):
     """The architecture, with the convolutions it is given. Returns the output tensor."""
     x = inputs
     poolings = (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
-    for index, ((spatial, first, second), size) in enumerate(zip(_BLOCKS, filter_sizes, strict=True)):
+    for index, ((spatial, first, second), size) in enumerate(zip(_BLOCKS, kernel_sizes, strict=True)):
         block = f"block{index + 1}"
         filters = building.scaled(spatial, width)
         x = convolutions.layer(filters, size, name=f"{block}_conv")(x)

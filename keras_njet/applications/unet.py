@@ -13,7 +13,7 @@ _ARGUMENTS = {
     "of at least `2 ** (levels - 1)` pixels along each axis. Defaults to images of any size with one channel.",
     "classes": "Integer, number of classes, background included.",
     "levels": "Integer, number of resolutions.",
-    "width": "Integer, number of filters of the first level; it doubles with every level.",
+    "filters": "Integer, number of filters of the first level; it doubles with every level.",
 }
 
 
@@ -25,7 +25,7 @@ def UNet(  # noqa: N802
     classes: int = 11,
     classifier_activation=None,
     levels: int = 3,
-    width: int = 64,
+    filters: int = 64,
     kernel_size: int = 3,
     name: str = "unet",
 ) -> keras.Model:
@@ -37,18 +37,18 @@ def UNet(  # noqa: N802
 
     Example:
 
-    >>> keras_njet.applications.UNet(width=8).compute_output_shape((1, 40, 52, 1))
+    >>> keras_njet.applications.UNet(filters=8).compute_output_shape((1, 40, 52, 1))
     (1, 40, 52, 11)
     """
     inputs = _image_input(input_tensor, input_shape, levels)
     top = building.Top(classes=classes, activation=classifier_activation)
-    arguments = {"levels": levels, "width": width, "kernel_size": kernel_size}
+    arguments = {"levels": levels, "filters": filters, "kernel_size": kernel_size}
     return building.application("UNet", name, weights, build, inputs, building.PlainConvolutions(), top, **arguments)
 
 
 @documented(
     **_ARGUMENTS,
-    weights='None (random), "multiscale_fashion_mnist" (released with `width=16`), or the path of a weights file.',
+    weights='None (random), "multiscale_fashion_mnist" (released with `filters=16`), or the path of a weights file.',
     order="Integer N ≥ 0, highest order of the Gaussian derivatives. Defaults to 2, as in the paper.",
     implementation="As in `keras_njet.NJetConv2D`.",
 )
@@ -59,7 +59,7 @@ def NJetUNet(  # noqa: N802
     classes: int = 11,
     classifier_activation=None,
     levels: int = 3,
-    width: int = 64,
+    filters: int = 64,
     order: int = 2,
     sigma: float = 1.0,
     extent: float = 2.0,
@@ -71,13 +71,13 @@ def NJetUNet(  # noqa: N802
 
     Example:
 
-    >>> keras_njet.applications.NJetUNet(width=8).compute_output_shape((1, 40, 52, 1))
+    >>> keras_njet.applications.NJetUNet(filters=8).compute_output_shape((1, 40, 52, 1))
     (1, 40, 52, 11)
     """
     inputs = _image_input(input_tensor, input_shape, levels)
     top = building.Top(classes=classes, activation=classifier_activation)
     njet = building.NJetConvolutions(order, sigma, extent, learn_sigma, implementation=implementation)
-    return building.application("NJetUNet", name, weights, build, inputs, njet, top, levels=levels, width=width)
+    return building.application("NJetUNet", name, weights, build, inputs, njet, top, levels=levels, filters=filters)
 
 
 def _image_input(input_tensor, input_shape, levels):
@@ -87,14 +87,14 @@ def _image_input(input_tensor, input_shape, levels):
     return image_input(input_tensor, input_shape, 2 ** (levels - 1))
 
 
-def build(inputs, convolutions, top, levels, width, kernel_size=3):
+def build(inputs, convolutions, top, levels, filters, kernel_size=3):
     """The architecture, with the convolutions it is given. Returns the output tensor."""
-    width = _arguments.integer("width", width, least=1)
+    filters = _arguments.integer("filters", filters, least=1)
 
     def two_convolutions(x, level, way):
         for number in (1, 2):
             layer = convolutions.layer(
-                width * 2**level, kernel_size, name=f"{way}{level + 1}_conv{number}", use_bias=True, activation="relu"
+                filters * 2**level, kernel_size, name=f"{way}{level + 1}_conv{number}", use_bias=True, activation="relu"
             )
             x = layer(x)
         return x
