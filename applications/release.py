@@ -15,20 +15,21 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "examples"))
 
+import runs  # noqa: E402
 import train_classifier  # noqa: E402
 import train_segmentation  # noqa: E402
 
 # Arguments of an application that change what its weights mean, and must be given again to load them.
 NJET = {"width": 1.0, "order": 3, "extent": 2.0, "subsample_rate": 4.0}
 ARGUMENTS = {
-    "NIN": {"width": 1.0, "filter_sizes": [5, 5, 3], "subsample": True},
+    "NIN": {"width": 1.0, "kernel_sizes": [5, 5, 3], "subsample": True},
     "NJetNIN": NJET,
     "AllCNN": {"width": 1.0},
     "NJetAllCNN": NJET,
     "ResNet32": {"width": 1.0},
     "NJetResNet32": NJET,
-    "UNet": {"levels": 3, "width": 64, "kernel_size": 3},
-    "NJetUNet": {"levels": 3, "width": 64, "order": 2, "extent": 2.0},
+    "UNet": {"levels": 3, "filters": 64, "kernel_size": 3},
+    "NJetUNet": {"levels": 3, "filters": 64, "order": 2, "extent": 2.0},
 }
 LICENCES = {
     "mnist": "CC BY-SA 3.0",
@@ -51,8 +52,7 @@ def main():
 
     from keras_njet.applications import _weights
 
-    results = json.loads((chosen.run / "results.json").read_text())
-    arguments = argparse.Namespace(**{**results["configuration"], "data_dir": chosen.data_dir})
+    arguments = runs.recorded(chosen.run, data_dir=chosen.data_dir)
     if arguments.model not in ARGUMENTS or arguments.dataset not in LICENCES:
         parser.error(
             f"expected one of {list(ARGUMENTS)} trained on one of {list(LICENCES)}. "
@@ -73,7 +73,7 @@ def main():
         "channels": channels,
         "arguments": {name: given.get(name, usual) for name, usual in ARGUMENTS[arguments.model].items()},
         metric: round(value, 4),
-        "trained_by": results["command"],
+        "trained_by": json.loads((chosen.run / "results.json").read_text())["command"],
         "licence_of_the_data": LICENCES[arguments.dataset],
     }
     (_weights.FOLDER / "released.json").write_text(json.dumps(released, indent=1) + "\n")

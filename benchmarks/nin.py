@@ -115,8 +115,9 @@ def same_feature_maps(width):
         def layer(self, filters, size, strides=1, name=None):
             return keras.Sequential([super().layer(filters, 5, name=name), Shrink()])
 
-    inputs, outputs = nin.build(Convolutions(), subsample=False, width=width)
-    return _building.make_model(inputs, outputs, "same_feature_maps")
+    inputs = keras.Input((32, 32, 3))
+    outputs = nin.build(inputs, Convolutions(), _building.Top(), subsample=False, width=width)
+    return keras.Model(inputs, outputs, name="same_feature_maps")
 
 
 if __name__ == "__main__":

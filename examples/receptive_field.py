@@ -7,11 +7,11 @@ the pixel at the centre of an object with respect to the input, a mean over test
 """
 
 import argparse
-import json
 import os
 import pathlib
 
 import numpy as np
+import runs
 import train_segmentation
 
 
@@ -28,8 +28,7 @@ def main():
     os.environ["KERAS_BACKEND"] = arguments.backend
     fields = {}
     for run in arguments.runs:
-        configuration = json.loads((run / "results.json").read_text())["configuration"]
-        chosen = argparse.Namespace(**{**configuration, "data_dir": arguments.data_dir})
+        chosen = runs.recorded(run, data_dir=arguments.data_dir)
         _, test_set, classes = train_segmentation.load(chosen)
         model = train_segmentation.make_model(classes, 1, chosen)
         model.load_weights(run / "model.weights.h5")

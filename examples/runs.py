@@ -1,5 +1,6 @@
 """What all training runs share: their command and configuration, versions, logs and tables."""
 
+import argparse
 import csv
 import json
 import pathlib
@@ -7,6 +8,8 @@ import platform
 import shlex
 import sys
 import time
+
+RENAMED = {"filters": "width", "kernel_sizes": "filter_sizes"}  # options, and what they were called in earlier runs
 
 
 def command(script, given):
@@ -22,6 +25,13 @@ def command(script, given):
 def configuration(arguments):
     """What decides the result of a run."""
     return {name: value for name, value in vars(arguments).items() if name not in ("command", "out", "data_dir")}
+
+
+def recorded(folder, **others):
+    """The arguments of a run that has ended, by its results.json; `others` are set anew."""
+    configuration = json.loads((pathlib.Path(folder) / "results.json").read_text())["configuration"]
+    earlier = {name: configuration.get(old) for name, old in RENAMED.items()}
+    return argparse.Namespace(**{**earlier, **configuration, **others})
 
 
 def is_finished(folder, arguments):

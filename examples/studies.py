@@ -7,7 +7,7 @@ import typing
 FILTER_SIZES = ((3, 3, 3), (5, 5, 3), (5, 5, 5), (7, 7, 7), (9, 9, 9))
 ARCHITECTURES = ("NIN", "AllCNN", "ResNet32", "ResNet110", "EfficientNetB0")
 QUICK_IMAGES = "--dataset fashion_mnist --width 0.125 --images 512 --test-images 256 --batch-size 64 --epochs 2"
-QUICK_OBJECTS = "--width 4 --images 16 --test-images 4 --epochs 2 --learning-rate 1e-3 --implementation dense"
+QUICK_OBJECTS = "--filters 4 --images 16 --test-images 4 --epochs 2 --learning-rate 1e-3 --implementation dense"
 QUICK_SCENES = "--backbone resnet32 --images 4 --test-images 2 --crop 64 --epochs 1"
 
 
@@ -19,7 +19,7 @@ class Study:
         networks: Function of `quick`, of pairs: labels of a network, options of the script that trains it.
         segments: Whether train_segmentation.py trains them, and not train_classifier.py.
         quick: Options for a version of some minutes.
-        over: Column of the table over which the results are drawn, or None for one line a network.
+        over: Column of the table over which the results are drawn, or None for one line for each network.
         needs_files: Whether the data must be given by --data-dir.
     """
 
@@ -34,7 +34,7 @@ def filter_sizes(quick):
     """Do filter sizes matter? NIN with other ones, with and without pooling."""
     for sizes in FILTER_SIZES[:3] if quick else FILTER_SIZES:
         name = "-".join(map(str, sizes))
-        options = ["--model", "NIN", "--filter-sizes", *map(str, sizes)]
+        options = ["--model", "NIN", "--kernel-sizes", *map(str, sizes)]
         yield {"filter sizes": name, "subsampling": "pooling"}, options
         yield {"filter sizes": name, "subsampling": "none"}, [*options, "--no-subsampling"]
 
@@ -83,14 +83,14 @@ U_NETS = {
 
 def receptive_field(quick):
     """Does the receptive field decide? U-Nets with larger filters and more levels, and the N-Jet, on large objects."""
-    scale, width = ("1", 8) if quick else ("4", 64)
+    scale, filters = ("1", 8) if quick else ("4", 64)
     for levels in (3,) if quick else (3, 4, 5):
         for size in (3, 4, 5):
-            narrower = str(width // 2 ** (levels - 3))
-            options = ["--model", "UNet", "--levels", str(levels), "--kernel-size", str(size), "--width", narrower]
+            fewer = str(filters // 2 ** (levels - 3))
+            options = ["--model", "UNet", "--levels", str(levels), "--kernel-size", str(size), "--filters", fewer]
             yield {"network": f"U-Net, {levels} levels", "filters": f"{size}×{size}"}, [*options, "--scale", scale]
     for order in (2,) if quick else (2, 4):
-        options = ["--model", "NJetUNet", "--order", str(order), "--width", str(width), "--scale", scale]
+        options = ["--model", "NJetUNet", "--order", str(order), "--filters", str(filters), "--scale", scale]
         yield {"network": f"N-Jet-U-Net, order {order}", "filters": "learned"}, options
 
 
@@ -109,6 +109,6 @@ STUDIES = {
     "datasets": Study(data_sets, needs_files=True),
     "architectures": Study(architectures),
     "object_scale": Study(object_scale, True, QUICK_OBJECTS, over="s"),
-    "receptive_field": Study(receptive_field, True, QUICK_OBJECTS.replace("--width 4 ", ""), over="receptive field"),
+    "receptive_field": Study(receptive_field, True, QUICK_OBJECTS.replace("--filters 4 ", ""), over="receptive field"),
     "pyramids": Study(pyramids, True, f"--dataset camvid {QUICK_SCENES}", needs_files=True),
 }

@@ -12,8 +12,8 @@
 
 Every network is trained by train_classifier.py or, from object_scale on, by train_segmentation.py, whose options can be
 given after the study's own. --quick trains narrow networks on few images for minutes: it shows that everything runs,
-not what the paper found. Writes into --out: runs.csv (a row a network and seed), table.md (mean ± standard deviation
-over seeds) and study.png. A study that was interrupted goes on where it stopped.
+not what the paper found. Writes into --out: runs.csv (a row for each network and seed), table.md (mean ± standard
+deviation over seeds) and study.png. A study that was interrupted goes on where it stopped.
 """
 
 import argparse
@@ -151,7 +151,7 @@ def plot(rows, names, arguments, path):
 
 
 def draw_beside(axes, groups, names, measure, _):
-    """A line a network."""
+    """A line for each network."""
     for position, of_network in enumerate(groups.values()):
         values = [row[measure] for row in of_network]
         deviation = statistics.stdev(values) if len(values) > 1 else None

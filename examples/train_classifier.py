@@ -7,9 +7,9 @@ SGD with momentum, a learning rate that falls to a tenth after one and after two
 padded images, flips, and weight decay of everything but σ. A run that was interrupted goes on where it stopped if it is
 started again with the same options.
 
-Writes into --out: log.csv (one row an epoch: loss, accuracy, σ, filter and feature-map sizes of each N-Jet layer),
-results.json (configuration, versions, metrics), sizes.png (learned feature-map sizes beside the baseline's, the paper's
-figures 7 and 8) and model.weights.h5.
+Writes into --out: log.csv (one row for each epoch: loss, accuracy, σ, filter and feature-map sizes of each N-Jet
+layer), results.json (configuration, versions, metrics), sizes.png (learned feature-map sizes beside the baseline's, the
+paper's figures 7 and 8) and model.weights.h5.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def parse_arguments(given=None):
     parser.add_argument("--precision", choices=["float32", "mixed_float16", "mixed_bfloat16"], default="float32")
     parser.add_argument("--width", type=float, help="multiplies all numbers of filters (not EfficientNet)")
     parser.add_argument("--dropout", type=float, help="NIN and AllCNN; default: 0.5")
-    parser.add_argument("--filter-sizes", type=int, nargs=3, help="NIN: sizes of the spatial filters; default: 5 5 3")
+    parser.add_argument("--kernel-sizes", type=int, nargs=3, help="NIN: sizes of the spatial filters; default: 5 5 3")
     parser.add_argument(
         "--no-subsampling", action="store_true", help="NIN: no pooling; N-Jet: none that is safe, but the baseline's"
     )
@@ -157,7 +157,7 @@ def options(name, arguments):
     given = {
         "width": arguments.width,
         "dropout": arguments.dropout,
-        "filter_sizes": arguments.filter_sizes,
+        "kernel_sizes": arguments.kernel_sizes,
         "order": arguments.order,
         "sigma": arguments.sigma,
         "subsample_rate": arguments.subsample_rate,
@@ -173,9 +173,9 @@ def options(name, arguments):
 
 
 def augmented_batches(x, y, arguments):
-    """Shuffled batches, each padded and cropped at random (at one place for a batch), and flipped image by image.
+    """Shuffled batches, each padded and cropped at random (a whole batch at one place), and flipped image by image.
 
-    Keras' layers do it outside of the model, for `RandomCrop` keeps a model from being compiled.
+    Keras' layers do it outside of the model, because `RandomCrop` keeps a model from being compiled.
     """
     import keras
 

@@ -7,7 +7,7 @@ U-Nets are trained with Adam, DeepLabv2 with momentum, a rate that falls to 0 as
 ten times as fast, except for its scales. On multi-scale Fashion-MNIST the loss of a class is weighed by the inverse of
 its frequency.
 
-Writes into --out: log.csv (one row an epoch: loss, mean IoU over the object classes, the scales), results.json
+Writes into --out: log.csv (one row for each epoch: loss, mean IoU over the object classes, the scales), results.json
 (configuration, versions, metrics), predictions.png (image, mask and prediction) and model.weights.h5.
 """
 
@@ -54,7 +54,7 @@ def parse_arguments(given=None):
     parser.add_argument("--crop", type=int, default=176, help="photographs: size of the random crops, in pixels")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--precision", choices=["float32", "mixed_float16", "mixed_bfloat16"], default="float32")
-    parser.add_argument("--width", type=int, default=64, help="U-Net: filters of the first level; default: 64")
+    parser.add_argument("--filters", type=int, default=64, help="U-Net: filters of the first level; default: 64")
     parser.add_argument("--levels", type=int, default=3, help="U-Net: number of resolutions; default: 3")
     parser.add_argument("--kernel-size", type=int, default=3, help="UNet: size of the filters; default: 3")
     parser.add_argument("--order", type=int, help="N-Jet: highest order; default: 2 (U-Net), 3 (DeepLabv2)")
@@ -162,7 +162,7 @@ def make_model(classes, channels, arguments):
     shape = (None, None, channels)
     order = {} if arguments.order is None else {"order": arguments.order}
     if arguments.model.endswith("UNet"):
-        given = {"input_shape": shape, "classes": classes, "levels": arguments.levels, "width": arguments.width}
+        given = {"input_shape": shape, "classes": classes, "levels": arguments.levels, "filters": arguments.filters}
         if arguments.model == "UNet":
             return applications.UNet(**given, kernel_size=arguments.kernel_size)
         return applications.NJetUNet(**given, **order, implementation=arguments.implementation)

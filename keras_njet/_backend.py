@@ -81,18 +81,13 @@ def is_graph(layer: keras.Layer) -> bool:
     return isinstance(layer, (Functional, keras.Sequential))
 
 
-def copy_of(layer):
-    """A new layer or operation of the same configuration; a Python lambda that is in memory is no less safe there."""
+def copy_of(layer, **changes):
+    """A new layer or operation of the same configuration, but for some changes.
+
+    Python lambdas are allowed: one that is in memory is no less safe in a copy.
+    """
     with SafeModeScope(safe_mode=False):
-        return layer.__class__.from_config(layer.get_config())
-
-
-def copy_weights(layer: keras.Layer, copy: keras.Layer) -> None:
-    """Gives a copy the weights of a layer, as arrays of its own: JAX may give the others away."""
-    copy.set_weights(layer.get_weights())
-    for inner in [copy, *inner_layers(copy)]:
-        if isinstance(inner, keras.layers.Normalization) and inner.built:
-            inner.finalize_state()  # else it goes on with the statistics it was built with
+        return layer.__class__.from_config({**layer.get_config(), **changes})
 
 
 def run_graph(model: keras.Model, inputs, call):
@@ -100,23 +95,9 @@ def run_graph(model: keras.Model, inputs, call):
     return model._run_through_graph(inputs, operation_fn=lambda operation: operation, call_fn=call)
 
 
-def as_inputs(model: keras.Model, tensors: list):
-    """Tensors in the structure in which a model takes its inputs; Keras warns of any other."""
-    if is_graph(model) and not isinstance(model, keras.Sequential):
-        return keras.tree.pack_sequence_as(model.input, tensors)
-    return tensors if len(tensors) > 1 else tensors[0]
-
-
-def inputs_like(model: keras.Model, shapes=None):
-    """New inputs in the structure and with the names of a model's; of the given shapes, without the batch axis."""
-    shapes = [tensor.shape[1:] for tensor in model.inputs] if shapes is None else shapes
-    inputs = [
-        keras.Input(
-            batch_shape=(tensor.shape[0], *shape), dtype=tensor.dtype, name=tensor._keras_history.operation.name
-        )
-        for shape, tensor in zip(shapes, model.inputs, strict=True)
-    ]
-    return as_inputs(model, inputs)
+def maker(tensor: keras.KerasTensor) -> keras.Operation:
+    """The layer or operation whose output a symbolic tensor is."""
+    return tensor._keras_history.operation
 
 
 def is_traced(x) -> bool:

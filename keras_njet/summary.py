@@ -7,9 +7,10 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from keras_njet._backend import as_inputs, inner_layers, layer_shapes, print_msg
+from keras_njet._backend import inner_layers, layer_shapes, print_msg
 from keras_njet.layers.data_formats import spatial
 from keras_njet.layers.njet_layer import NJetLayer
+from keras_njet.transforms.rebuilding import as_inputs
 
 _WIDTH = 100  # columns of a terminal
 _HEADER = ("Layer", "Class", "Order", "σ (pixels)", "Filter", "Feature map", "Parameters")

@@ -17,7 +17,6 @@ import keras
 import numpy as np
 
 from keras_njet import _arguments
-from keras_njet._backend import as_inputs
 from keras_njet._gradients import gradient
 from keras_njet.layers.base_njet_conv import BaseNJetConv
 from keras_njet.summary import (
@@ -29,6 +28,7 @@ from keras_njet.summary import (
     shapes_of_layers,
     sigmas_of,
 )
+from keras_njet.transforms.rebuilding import as_inputs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -128,16 +128,22 @@ def test_messages_go_to_the_terminal(capsys):
     assert capsys.readouterr().out == "σ = 1\n"
 
 
-def test_inputs_are_made_like_those_of_a_model():
-    inputs = {"a": keras.Input((3, 4), name="a"), "b": keras.Input((None,), dtype="int32", name="b")}
-    model = keras.Model(inputs, keras.layers.Flatten()(inputs["a"]))
-    made = _backend.inputs_like(model, [tensor.shape[1:] for tensor in model.inputs])
-    assert set(made) == {"a", "b"}
-    assert (made["a"].shape, made["b"].shape, made["b"].dtype) == ((None, 3, 4), (None, None), "int32")
-    again = keras.Model(made, keras.layers.Flatten()(made["a"]))
-    assert [layer.name for layer in again.layers[:2]] == [layer.name for layer in model.layers[:2]]
-    sequential = keras.Sequential([keras.Input((3,), name="only"), keras.layers.Dense(1)])
-    assert _backend.inputs_like(sequential, [(5,)]).shape == (None, 5)
-    assert _backend.is_graph(model)
-    assert _backend.is_graph(sequential)
-    assert not _backend.is_graph(keras.layers.Dense(1))
+def test_graphs_are_told_from_layers_and_tensors_know_their_maker():
+    inputs = keras.Input((3,), name="only")
+    layer = keras.layers.Dense(1)
+    outputs = layer(inputs)
+    assert _backend.maker(outputs) is layer
+    assert _backend.maker(inputs).name == "only"
+    assert _backend.is_graph(keras.Model(inputs, outputs))
+    assert _backend.is_graph(keras.Sequential([inputs, layer]))
+    assert not _backend.is_graph(layer)
+
+
+def test_copies_have_the_configuration_but_for_the_changes():
+    layer = keras.layers.Lambda(lambda x: x + 1, name="add", trainable=False)
+    copy = _backend.copy_of(layer, name="other")
+    assert copy is not layer
+    assert (copy.name, copy.trainable) == ("other", False)
+    assert copy.function(1) == 2
+    pad = _backend.maker(keras.ops.pad(keras.Input((3,)), ((0, 0), (1, 2))))
+    assert _backend.copy_of(pad)(keras.KerasTensor((None, 3))).shape == (None, 6)

@@ -109,10 +109,10 @@ def test_image_and_mask_are_cropped_at_one_place(size):
 @pytest.mark.parametrize(
     ("model", "dataset", "options"),
     [
-        ("NJetUNet", "multiscale_fashion_mnist", "--scale 1 --width 4 --images 4 --implementation dense"),
-        ("NJetUNet", "isbi_em", "--width 2 --crop 32"),
+        ("NJetUNet", "multiscale_fashion_mnist", "--scale 1 --filters 4 --images 4 --implementation dense"),
+        ("NJetUNet", "isbi_em", "--filters 2 --crop 32"),
         ("NJetDeepLabV2", "camvid", "--crop 32 --backbone resnet32"),
-        ("UNet", "camvid", "--width 2 --crop 32 --batch-size 2"),
+        ("UNet", "camvid", "--filters 2 --crop 32 --batch-size 2"),
     ],
 )
 def test_it_trains_on_real_images(model, dataset, options, tmp_path):

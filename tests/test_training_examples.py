@@ -75,7 +75,7 @@ def test_options_that_a_network_does_not_have_are_named_in_the_error():
     script = import_example("train_classifier")
     for model, *options in (
         ("NIN", "--order", "2"),
-        ("NJetNIN", "--filter-sizes", "3", "3", "3"),
+        ("NJetNIN", "--kernel-sizes", "3", "3", "3"),
         ("AllCNN", "--no-subsampling"),
         ("NJetEfficientNetB0", "--width", "0.5"),
     ):

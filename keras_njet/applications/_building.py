@@ -1,9 +1,12 @@
-"""What all applications are built of: the image they start from, the convolutions they are given, and their head."""
+"""What all applications are built of: the convolutions they are given, their top, their weights."""
 
 import dataclasses
+import typing
 
 import keras
 
+from keras_njet.applications import _weights
+from keras_njet.applications._images import channel_axis
 from keras_njet.layers import NJetConv2D, SafeSubsample
 
 
@@ -40,10 +43,10 @@ class NJetConvolutions(PlainConvolutions):
         subsamples = self.everywhere or strides > 1
         return NJetConv2D(
             filters,
-            self.order,
-            self.sigma,
-            self.extent,
-            self.learn_sigma,
+            order=self.order,
+            sigma=self.sigma,
+            extent=self.extent,
+            learn_sigma=self.learn_sigma,
             strides=strides if self.subsample_rate is None else 1,
             subsample_rate=self.subsample_rate if subsamples else None,
             implementation=self.implementation,
@@ -54,38 +57,52 @@ class NJetConvolutions(PlainConvolutions):
     def shortcut(self, convolution, strides, name=None):
         if convolution.subsample_rate is None:
             return super().shortcut(convolution, strides, name)
-        return SafeSubsample(convolution, convolution.subsample_rate, name=name)
+        return SafeSubsample(convolution, rate=convolution.subsample_rate, name=name)
 
 
-def image_input(input_tensor, input_shape, min_size: int):
-    """The tensor an application starts from: a new input, by default for images of 32×32 pixels and 3 channels."""
-    if input_tensor is not None:
-        if not keras.backend.is_keras_tensor(input_tensor):
-            raise ValueError(
-                "`input_tensor` must be a Keras tensor: the output of `keras.Input` or of a layer called on one. "
-                f"Received: input_tensor={input_tensor!r}"
-            )
-        _check_shape(tuple(input_tensor.shape[1:]), min_size)
-        return input_tensor
-    if input_shape is None:
-        input_shape = (32, 32, 3) if channel_axis() == 3 else (3, 32, 32)
-    _check_shape(tuple(input_shape), min_size)
-    return keras.Input(tuple(input_shape))
+@dataclasses.dataclass(frozen=True)
+class Top:
+    """What a network ends with, in the words of `keras.applications`."""
+
+    include: bool = True
+    pooling: str | None = None
+    classes: int = 10
+    activation: typing.Any = "softmax"
+
+    def of_maps(self, x):
+        """The top of fully convolutional classifiers: a feature map for each class, which is averaged."""
+        if not self.include:
+            return self.pooled(x)
+        x = pointwise(x, self.classes, "top")
+        x = keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
+        return keras.layers.Activation(self.activation, dtype="float32", name="predictions")(x)
+
+    def pooled(self, x):
+        """What `pooling` asks for in a model without its top."""
+        if checked(self.pooling) == "avg":
+            return keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
+        if self.pooling == "max":
+            return keras.layers.GlobalMaxPooling2D(name="max_pool")(x)
+        return x
 
 
-def _check_shape(shape, min_size):
-    if len(shape) != 3:
-        raise ValueError(f"`input_shape` must be a tuple of three integers. Received: input_shape={shape}")
-    if shape[channel_axis() - 1] is None:
-        raise ValueError(f"The number of channels of the input must be known. Received: input_shape={shape}")
-    spatial = shape[:2] if channel_axis() == 3 else shape[1:]
-    if any(size is not None and size < min_size for size in spatial):
-        raise ValueError(f"Input size must be at least {min_size}x{min_size}. Received: input_shape={shape}")
+def application(kind: str, name: str, weights, build, inputs, convolutions, top: Top, **arguments) -> keras.Model:
+    """The network that `build` makes of what follows it, with its weights.
 
-
-def channel_axis() -> int:
-    """The axis of the channels in a batch of images, by the Keras configuration."""
-    return 3 if keras.config.image_data_format() == "channels_last" else 1
+    Args:
+        kind: Name of the application, by which its released weights are found.
+        name: Name of the model.
+        weights: None, the name of released weights, or the path of a weights file.
+        build: Function of all that follows, which returns the output tensor.
+        inputs: Tensor that the network is built on.
+        convolutions: `PlainConvolutions` or `NJetConvolutions`.
+        top: What it ends with.
+        **arguments: What else `build` takes.
+    """
+    _weights.check(kind, weights, top, {**vars(convolutions), **arguments})
+    outputs = build(inputs, convolutions, top, **arguments)
+    _weights.load(inputs, outputs, kind, weights)
+    return make_model(inputs, outputs, name)
 
 
 def normalize(x, name: str, relu: bool = True):
@@ -103,15 +120,6 @@ def pointwise(x, filters: int, name: str):
 def scaled(filters: int, width: float) -> int:
     """A number of filters times the width of the network."""
     return max(1, round(filters * width))
-
-
-def pool(x, pooling: str | None):
-    """What `pooling` asks for in a model without its top."""
-    if checked(pooling) == "avg":
-        return keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
-    if pooling == "max":
-        return keras.layers.GlobalMaxPooling2D(name="max_pool")(x)
-    return x
 
 
 def checked(pooling: str | None) -> str | None:

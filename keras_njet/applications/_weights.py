@@ -13,7 +13,7 @@ import pathlib
 import keras
 import numpy as np
 
-from keras_njet.applications._building import channel_axis
+from keras_njet.applications._images import channel_axis
 
 FOLDER = pathlib.Path(__file__).parent / "weights"
 
@@ -24,7 +24,7 @@ def released() -> dict[str, dict[str, dict]]:
     return json.loads((FOLDER / "released.json").read_text())
 
 
-def check(application: str, weights, include_top: bool, classes: int, classifier_activation, arguments: dict):
+def check(application: str, weights, top, arguments: dict):
     """Raises the errors of `keras.applications` if `weights` do not fit the other arguments."""
     if weights is None or _is_path(weights):
         return
@@ -36,18 +36,18 @@ def check(application: str, weights, include_top: bool, classes: int, classifier
             f"Received: weights={weights!r}"
         )
     release = names[weights]
-    if include_top and classes != release["classes"]:
+    if top.include and top.classes != release["classes"]:
         raise ValueError(
             f"If using `weights={weights!r}` with `include_top=True`, `classes` should be {release['classes']}. "
-            f"Received: classes={classes}"
+            f"Received: classes={top.classes}"
         )
-    if include_top and keras.activations.get(classifier_activation) not in (
+    if top.include and keras.activations.get(top.activation) not in (
         keras.activations.softmax,
         keras.activations.linear,
     ):
         raise ValueError(
             "Only `None` and `softmax` activations are allowed for the `classifier_activation` argument when using "
-            f"released weights with `include_top=True`. Received: classifier_activation={classifier_activation}"
+            f"released weights with `include_top=True`. Received: classifier_activation={top.activation}"
         )
     for name, trained in release["arguments"].items():
         if arguments[name] != trained:

@@ -4,10 +4,33 @@ import typing
 
 import keras
 
-from keras_njet.applications import _building as building
+from keras_njet._backend import is_graph
+from keras_njet.applications._documentation import documented
+from keras_njet.applications._images import channel_axis
 from keras_njet.layers import ASPP, NJetASPP, ResizeLike
+from keras_njet.transforms.rebuilding import Rebuilding
+
+_RAISES = "If the backbone has no such stage, puts out no feature map or cannot be dilated."
+_ARGUMENTS = {
+    "backbone": "`keras.Model` from images to feature maps: of `keras.applications`, keras-cv, keras-hub or your own. "
+    "Defaults to `keras.applications.ResNet101`, with images of any size and 3 channels.",
+    "backbone_weights": 'Weights of the default backbone, "imagenet" or None.',
+    "stage": "Name of the layer of the backbone whose output is used. Defaults to the last one.",
+    "output_stride": "Integer, how many pixels of the image, along each axis, become one of the feature map: later "
+    "strides become dilations (`dilate`). None to take the backbone as it is.",
+    "classes": "Integer, number of classes, background included.",
+    "freeze_batch_normalization": "Whether the backbone's batch normalisation keeps its statistics and weights, as in "
+    "fine-tuning.",
+    "resize": "Whether the output is resized bilinearly to the size of the image.",
+}
 
 
+@documented(
+    _RAISES,
+    **_ARGUMENTS,
+    rates="Tuple of integers, the dilation rates of the pyramid, in pixels of the feature map.",
+    tied="Whether the pyramid's filters share their weights.",
+)
 def DeepLabV2(  # noqa: N802
     backbone: keras.Model | None = None,
     backbone_weights=None,
@@ -23,30 +46,8 @@ def DeepLabV2(  # noqa: N802
 ) -> keras.Model:
     """DeepLabv2 (Chen et al., 2018): dilated convolutions on the features of a backbone, summed to the logits.
 
-    Fine-tune it with `keras_njet.LayerwiseSGD(multipliers={"head": 10.0})` and a
+    Its pyramid is the layer "head". Fine-tune it with `keras_njet.LayerwiseSGD(multipliers={"head": 10.0})` and a
     `keras.optimizers.schedules.PolynomialDecay` of power 0.9.
-
-    Args:
-        backbone: `keras.Model` from images to feature maps: of `keras.applications`, keras-cv, keras-hub or your own.
-            Defaults to `keras.applications.ResNet101`, with images of any size and 3 channels.
-        backbone_weights: Weights of the default backbone, "imagenet" or None. Defaults to None.
-        stage: Name of the layer of the backbone whose output is used. Defaults to the last one.
-        output_stride: Number of pixels of the image for one of the feature map: later strides become dilations
-            (`dilate`). None to take the backbone as it is. Defaults to 8.
-        classes: Integer, number of classes, background included. Defaults to 21.
-        classifier_activation: Activation of the output; None for logits. Defaults to None.
-        rates: Dilation rates of the pyramid, in pixels of the feature map. Defaults to (6, 12, 18, 24).
-        tied: Whether the pyramid's filters share their weights. Defaults to False.
-        freeze_batch_normalization: Whether the backbone's batch normalisation keeps its statistics and weights, as in
-            fine-tuning. Defaults to True.
-        resize: Whether the output is resized bilinearly to the size of the image. Defaults to True.
-        name: Name of the model.
-
-    Returns:
-        A `keras.Model`. Its pyramid is the layer "head".
-
-    Raises:
-        ValueError: If the backbone has no such stage, puts out no feature map or cannot be dilated.
 
     Example:
 
@@ -55,13 +56,17 @@ def DeepLabV2(  # noqa: N802
     >>> model.compute_output_shape((1, 60, 80, 3))
     (1, 60, 80, 11)
     """
-    head = ASPP(classes, rates, tied=tied, name="head")
-    return build(
-        head, backbone, backbone_weights, stage, output_stride, classifier_activation, freeze_batch_normalization,
-        resize, name,
-    )  # fmt: skip
+    head = ASPP(classes, rates=rates, tied=tied, name="head")
+    backbone = _prepared(backbone, backbone_weights, stage, output_stride, freeze_batch_normalization)
+    return _segmenter(backbone, head, classifier_activation, resize, name)
 
 
+@documented(
+    _RAISES,
+    **_ARGUMENTS,
+    sigma="Tuple of numbers σ > 0, the scales that the pyramid starts with, in pixels of the feature map.",
+    tied="Whether the pyramid's scales share their coefficients. Defaults to True, as in the paper.",
+)
 def NJetDeepLabV2(  # noqa: N802
     backbone: keras.Model | None = None,
     backbone_weights=None,
@@ -70,7 +75,7 @@ def NJetDeepLabV2(  # noqa: N802
     classes: int = 21,
     classifier_activation=None,
     order: int = 3,
-    sigmas=(3.0, 6.0, 9.0, 12.0),
+    sigma=(3.0, 6.0, 9.0, 12.0),
     extent: float = 2.0,
     learn_sigma: bool = True,
     tied: bool = True,
@@ -83,31 +88,6 @@ def NJetDeepLabV2(  # noqa: N802
     Fine-tune it as `DeepLabV2`, but let the scales learn more slowly than the rest of the head:
     `keras_njet.LayerwiseSGD(multipliers={"log2_sigma": 1.0, "head": 10.0})`.
 
-    Args:
-        backbone: `keras.Model` from images to feature maps: of `keras.applications`, keras-cv, keras-hub or your own.
-            Defaults to `keras.applications.ResNet101`, with images of any size and 3 channels.
-        backbone_weights: Weights of the default backbone, "imagenet" or None. Defaults to None.
-        stage: Name of the layer of the backbone whose output is used. Defaults to the last one.
-        output_stride: Number of pixels of the image for one of the feature map: later strides become dilations
-            (`dilate`). None to take the backbone as it is. Defaults to 8.
-        classes: Integer, number of classes, background included. Defaults to 21.
-        classifier_activation: Activation of the output; None for logits. Defaults to None.
-        order: Integer N ≥ 0, highest order of the Gaussian derivatives. Defaults to 3.
-        sigmas: Numbers σ > 0 the scales start with, in pixels of the feature map. Defaults to (3, 6, 9, 12).
-        extent: Number k > 0, half-width of the filters in units of σ. Defaults to 2.
-        learn_sigma: Whether the scales are trained. Defaults to True.
-        tied: Whether the pyramid's scales share their coefficients. Defaults to True, as in the paper.
-        freeze_batch_normalization: Whether the backbone's batch normalisation keeps its statistics and weights, as in
-            fine-tuning. Defaults to True.
-        resize: Whether the output is resized bilinearly to the size of the image. Defaults to True.
-        name: Name of the model.
-
-    Returns:
-        A `keras.Model`. Its pyramid is the layer "head".
-
-    Raises:
-        ValueError: If the backbone has no such stage, puts out no feature map or cannot be dilated.
-
     Example:
 
     >>> backbone = keras_njet.applications.ResNet32(include_top=False, input_shape=(None, None, 3))
@@ -115,19 +95,16 @@ def NJetDeepLabV2(  # noqa: N802
     >>> model.get_layer("head").kernel_sizes
     (13, 25, 37, 49)
     """
-    head = NJetASPP(classes, order, sigmas, extent, learn_sigma, tied, name="head")
-    return build(
-        head, backbone, backbone_weights, stage, output_stride, classifier_activation, freeze_batch_normalization,
-        resize, name,
-    )  # fmt: skip
+    arguments = {"order": order, "sigmas": sigma, "extent": extent, "learn_sigma": learn_sigma, "tied": tied}
+    head = NJetASPP(classes, **arguments, name="head")
+    backbone = _prepared(backbone, backbone_weights, stage, output_stride, freeze_batch_normalization)
+    return _segmenter(backbone, head, classifier_activation, resize, name)
 
 
-def build(
-    head, backbone, weights, stage, output_stride, classifier_activation, freeze_batch_normalization, resize, name
-):
-    """The architecture, for the pyramid it is given."""
+def _prepared(backbone, weights, stage, output_stride, freeze_batch_normalization):
+    """The backbone as it is to be: cut off, dilated and partly frozen."""
     if backbone is None:
-        shape = (None, None, 3) if building.channel_axis() == 3 else (3, None, None)
+        shape = (None, None, 3) if channel_axis() == 3 else (3, None, None)
         backbone = keras.applications.ResNet101(include_top=False, weights=weights, input_shape=shape)
     elif weights is not None:
         raise ValueError(
@@ -141,6 +118,11 @@ def build(
         for layer in backbone.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = False
+    return backbone
+
+
+def _segmenter(backbone, head, classifier_activation, resize, name):
+    """The model of a backbone and a pyramid."""
     (image,) = backbone.inputs
     x = head(backbone.outputs[0])
     if resize:
@@ -159,7 +141,7 @@ def dilate(backbone: keras.Model, output_stride: int) -> keras.Model:
         backbone: Functional `keras.Model` with one input. Those of its convolutions that are to be dilated must have
             "same" padding, or be padded as much before, as in the ResNets of `keras.applications`, keras-cv and
             keras-hub.
-        output_stride: Integer, the number of pixels of the image for one of the feature map.
+        output_stride: Integer, how many pixels of the image, along each axis, become one of the feature map.
 
     Returns:
         A `keras.Model`.
@@ -174,29 +156,11 @@ def dilate(backbone: keras.Model, output_stride: int) -> keras.Model:
     (None, 8, 8, 2048)
     """
     plain = keras.Model(backbone.inputs[0], backbone.outputs[0], name=backbone.name)
-    places = _places(plain)
+    places = _Survey(plain).places
     reached = sorted({stride for place in places.values() for stride in (place.before, place.after)})
     if output_stride not in reached:
         raise ValueError(f"Expected a stride that the backbone has, one of {reached}. Received: {output_stride=}")
-
-    def dilated(layer):
-        config = layer.get_config()
-        place = places.get(layer.name, _Place(1, 1, None))
-        rate = max(1, place.before // output_stride)
-        if place.after > max(output_stride, place.before):
-            _require(layer, "strides" in config and _keeps_size(layer, place), "its stride cannot become a dilation")
-            config["strides"] = (1, 1)
-        if rate > 1 and isinstance(layer, keras.layers.ZeroPadding2D):
-            config["padding"] = [[rate * pixels for pixels in axis] for axis in layer.padding]
-        elif rate > 1 and any(size > 1 for size in _filter_size(layer)):
-            _require(layer, isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)), "it is pooling")
-            _require(layer, _keeps_size(layer, place), "it is not padded to the same size")
-            config["dilation_rate"] = tuple(rate * old for old in layer.dilation_rate)
-        return layer.__class__.from_config(config)
-
-    clone = keras.models.clone_model(plain, clone_function=dilated)
-    clone.set_weights(plain.get_weights())
-    return clone
+    return _Dilation(places, output_stride).rebuild(plain)
 
 
 class _Place(typing.NamedTuple):
@@ -223,29 +187,58 @@ def _cut(backbone, stage):
     return keras.Model(backbone.inputs[0], outputs[0], name=backbone.name)
 
 
-def _places(model):
-    """The `_Place` of each layer of a model that works on feature maps."""
-    first = 1 if building.channel_axis() == 3 else 2
-    image = list(model.inputs[0].shape)
-    size = 512 if None in image[first : first + 2] else image[first]
-    image[first : first + 2] = [size, size]
-    found, made = {}, []
+class _Survey(Rebuilding):
+    """Finds the `_Place` of each layer that works on feature maps, by its id, with an image of a known size."""
 
-    def call(layer, *args, **kwargs):
-        outputs = layer(*args, **kwargs)
-        made.append((outputs, layer))
-        ends = [tensor for tensor in keras.tree.flatten((args, kwargs)) if hasattr(tensor, "shape")]
-        if ends and len(ends[0].shape) == 4 == len(outputs.shape):
-            before, after = (round(size / tensor.shape[first]) for tensor in (ends[0], outputs))
-            maker = next((maker for tensor, maker in made if tensor is ends[0]), None)
-            padding = None
-            if isinstance(maker, keras.layers.ZeroPadding2D):
-                before, padding = found[maker.name].before, maker.padding
-            found[layer.name] = _Place(before, after, padding)
+    def __init__(self, model):
+        super().__init__()
+        self.places = {}
+        self.padded = []  # outputs of `ZeroPadding2D`, the stride before it and what it pads
+        self.axis = 1 if channel_axis() == 3 else 2
+        image = list(model.inputs[0].shape)
+        self.size = 512 if None in image[self.axis : self.axis + 2] else image[self.axis]
+        image[self.axis : self.axis + 2] = [self.size, self.size]
+        self.outputs(model, keras.KerasTensor(image))
+
+    def call(self, layer, *args, **kwargs):
+        if is_graph(layer):
+            return self.outputs(layer, *args)
+        outputs = layer.compute_output_spec(*args, **kwargs)  # of the layer itself, nothing is made
+        x = next((tensor for tensor in keras.tree.flatten((args, kwargs)) if hasattr(tensor, "shape")), None)
+        if x is not None and len(x.shape) == 4 == len(outputs.shape):
+            before, after = (round(self.size / tensor.shape[self.axis]) for tensor in (x, outputs))
+            before, padding = next((rest for tensor, *rest in self.padded if tensor is x), (before, None))
+            if isinstance(layer, keras.layers.ZeroPadding2D):
+                self.padded.append((outputs, before, layer.padding))
+            self.places[id(layer)] = _Place(before, after, padding)
         return outputs
 
-    keras.models.clone_model(model, input_tensors=keras.Input(image[1:]), call_function=call)
-    return found
+
+class _Dilation(Rebuilding):
+    """Puts dilations in the place of strides beyond `output_stride`."""
+
+    keeps_sequential = True
+
+    def __init__(self, places, output_stride):
+        super().__init__()
+        self.places = places
+        self.output_stride = output_stride
+
+    def layer(self, layer):
+        place = self.places.get(id(layer), _Place(1, 1, None))
+        rate = max(1, place.before // self.output_stride)
+        changes = {}
+        if place.after > max(self.output_stride, place.before):
+            can = hasattr(layer, "strides") and _keeps_size(layer, place)
+            _require(layer, can, "its stride cannot become a dilation")
+            changes["strides"] = (1, 1)
+        if rate > 1 and isinstance(layer, keras.layers.ZeroPadding2D):
+            changes["padding"] = [[rate * pixels for pixels in axis] for axis in layer.padding]
+        elif rate > 1 and any(size > 1 for size in _filter_size(layer)):
+            _require(layer, isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)), "it is pooling")
+            _require(layer, _keeps_size(layer, place), "it is not padded to the same size")
+            changes["dilation_rate"] = tuple(rate * old for old in layer.dilation_rate)
+        return super().layer(layer, **changes)
 
 
 def _filter_size(layer):
@@ -262,4 +255,4 @@ def _keeps_size(layer, place):
 
 def _require(layer, condition, reason):
     if not condition:
-        raise ValueError(f"The backbone cannot be dilated at this layer, for {reason}. Received: layer={layer.name!r}")
+        raise ValueError(f"The backbone cannot be dilated at this layer: {reason}. Received: layer={layer.name!r}")

@@ -4,7 +4,10 @@ import keras
 
 from keras_njet.applications import _building as building
 from keras_njet.applications import _weights
+from keras_njet.applications._documentation import documented
+from keras_njet.applications._images import image_input
 from keras_njet.layers import NJetConv2D, NJetDepthwiseConv2D
+from keras_njet.transforms.rebuilding import Rebuilding
 
 _MIN_SIZE = 32
 
@@ -13,6 +16,10 @@ preprocess_input = keras.applications.efficientnet.preprocess_input
 decode_predictions = keras.applications.efficientnet.decode_predictions
 
 
+@documented(
+    input_shape="Shape of an image, three integers of which height and width are at least 32. Defaults to 224×224 "
+    "pixels with 3 channels, in [0, 255]: the model scales them itself."
+)
 def NJetEfficientNetB0(  # noqa: N802
     include_top: bool = True,
     weights=None,
@@ -32,57 +39,35 @@ def NJetEfficientNetB0(  # noqa: N802
     Made of `keras.applications.EfficientNetB0`, layer by layer. It keeps the strides of the baseline: so many safely
     subsampling layers would shrink the feature maps too much (section IV-A of the paper).
 
-    Args:
-        include_top: Whether to include the dense layer at the end. Defaults to True.
-        weights: None (random), or the path of a weights file. Defaults to None.
-        input_tensor: Keras tensor to build the model on, instead of a new input.
-        input_shape: Shape of an image, three integers of which height and width are at least 32. Defaults to 224×224
-            pixels with 3 channels, in [0, 255]: the model scales them itself.
-        pooling: Without the top: None for feature maps, "avg" or "max" for global pooling. Defaults to None.
-        classes: Integer, number of classes. Defaults to 1000.
-        classifier_activation: Activation of the last layer; None for logits. Defaults to "softmax".
-        order: Integer N ≥ 0, highest order of the Gaussian derivatives. Defaults to 2.
-        sigma: Number σ > 0 the scales start with, in pixels. Defaults to 1.
-        extent: Number k > 0, half-width of the filters in units of σ. Defaults to 2.
-        learn_sigma: Whether the scales are trained. Defaults to True.
-        name: Name of the model.
-
-    Returns:
-        A `keras.Model`.
-
-    Raises:
-        ValueError: If an argument is out of its range or the input is too small.
-
     Example:
 
     >>> keras_njet.applications.NJetEfficientNetB0(input_shape=(32, 32, 3), classes=10).output_shape
     (None, 10)
     """
-    _weights.check("NJetEfficientNetB0", weights, include_top, classes, classifier_activation, {})
+    top = building.Top(include_top, building.checked(pooling), classes, classifier_activation)
+    _weights.check("NJetEfficientNetB0", weights, top, {})
     if input_tensor is not None:
-        input_shape = tuple(building.image_input(input_tensor, input_shape, _MIN_SIZE).shape[1:])
-    baseline = EfficientNetB0(
-        include_top, None, None, input_shape, building.checked(pooling), classes, classifier_activation, name=name
-    )
+        input_shape = tuple(image_input(input_tensor, input_shape, _MIN_SIZE).shape[1:])
+    baseline = EfficientNetB0(include_top, None, None, input_shape, pooling, classes, classifier_activation, name=name)
     inputs = keras.Input(baseline.input_shape[1:]) if input_tensor is None else input_tensor
-    arguments = {"order": order, "sigma": sigma, "extent": extent, "learn_sigma": learn_sigma, "use_bias": False}
+    twin = _Twin(order=order, sigma=sigma, extent=extent, learn_sigma=learn_sigma, use_bias=False)
+    outputs = twin.outputs(baseline, inputs)
+    _weights.load(inputs, outputs, "NJetEfficientNetB0", weights)
+    return building.make_model(inputs, outputs, name)
 
-    def twin(layer):
+
+class _Twin(Rebuilding):
+    """Puts N-Jet layers, with these arguments, in the place of spatial convolutions."""
+
+    def __init__(self, **arguments):
+        super().__init__()
+        self.arguments = arguments
+
+    def layer(self, layer):
         if isinstance(layer, keras.layers.ZeroPadding2D):  # of the convolutions with strides, which now pad themselves
             return keras.layers.Identity(name=layer.name)
         if isinstance(layer, keras.layers.DepthwiseConv2D):
-            return NJetDepthwiseConv2D(strides=layer.strides, name=layer.name, **arguments)
+            return NJetDepthwiseConv2D(strides=layer.strides, name=layer.name, **self.arguments)
         if isinstance(layer, keras.layers.Conv2D) and layer.kernel_size != (1, 1):
-            return NJetConv2D(layer.filters, strides=layer.strides, name=layer.name, **arguments)
-        return layer.__class__.from_config(layer.get_config())
-
-    made = {}
-
-    def call(layer, *args, **kwargs):
-        made[layer.name] = layer(*args, **kwargs)
-        return made[layer.name]
-
-    keras.models.clone_model(baseline, input_tensors=inputs, clone_function=twin, call_function=call)
-    outputs = made[baseline.layers[-1].name]
-    _weights.load(inputs, outputs, "NJetEfficientNetB0", weights)
-    return building.make_model(inputs, outputs, name)
+            return NJetConv2D(layer.filters, strides=layer.strides, name=layer.name, **self.arguments)
+        return super().layer(layer)

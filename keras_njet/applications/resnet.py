@@ -4,14 +4,15 @@ import keras
 from keras import ops
 
 from keras_njet.applications import _building as building
-from keras_njet.applications import _weights
 from keras_njet.applications._data_sets import decode_predictions as decode_predictions
 from keras_njet.applications._data_sets import preprocess_input as preprocess_input
+from keras_njet.applications._documentation import documented
+from keras_njet.applications._images import channel_axis, image_input
 
-_MIN_SIZE = 8
 _STAGES = ((16, 1), (32, 2), (64, 2))  # filters, and strides of the first block
 
 
+@documented()
 def ResNet32(  # noqa: N802
     include_top: bool = True,
     weights=None,
@@ -28,36 +29,18 @@ def ResNet32(  # noqa: N802
     A 3×3 convolution and three stages of five residual blocks with 16, 32 and 64 filters; the second and third stage
     start with strides 2. Shortcuts have no weights: they skip pixels and add channels of zeros.
 
-    Args:
-        include_top: Whether to include the dense layer at the end. Defaults to True.
-        weights: None (random), or the path of a weights file. Defaults to None.
-        input_tensor: Keras tensor to build the model on, instead of a new input.
-        input_shape: Shape of an image, three integers; height and width may be None and else are at least 8. Defaults
-            to 32×32 pixels with 3 channels.
-        pooling: Without the top: None for feature maps, "avg" or "max" for global pooling. Defaults to None.
-        classes: Integer, number of classes. Defaults to 10.
-        classifier_activation: Activation of the last layer; None for logits. Defaults to "softmax".
-        width: Number by which all numbers of filters are multiplied. Defaults to 1.
-        name: Name of the model.
-
-    Returns:
-        A `keras.Model`.
-
-    Raises:
-        ValueError: If an argument is out of its range or the input is too small.
-
     Example:
 
     >>> keras_njet.applications.ResNet32(width=0.25).output_shape
     (None, 10)
     """
-    convolutions = building.PlainConvolutions()
-    return _model(
-        "ResNet32", 32, convolutions, include_top, weights, input_tensor, input_shape, pooling, classes,
-        classifier_activation, width, name,
-    )  # fmt: skip
+    inputs = image_input(input_tensor, input_shape)
+    top = building.Top(include_top, pooling, classes, classifier_activation)
+    plain = building.PlainConvolutions()
+    return building.application("ResNet32", name, weights, build, inputs, plain, top, depth=32, width=width)
 
 
+@documented()
 def ResNet110(  # noqa: N802
     include_top: bool = True,
     weights=None,
@@ -69,40 +52,20 @@ def ResNet110(  # noqa: N802
     width: float = 1.0,
     name: str = "resnet110",
 ) -> keras.Model:
-    """ResNet of 110 layers for small images: three stages of 18 residual blocks.
-
-    Otherwise as `keras_njet.applications.ResNet32`.
-
-    Args:
-        include_top: Whether to include the dense layer at the end. Defaults to True.
-        weights: None (random), or the path of a weights file. Defaults to None.
-        input_tensor: Keras tensor to build the model on, instead of a new input.
-        input_shape: Shape of an image, three integers; height and width may be None and else are at least 8. Defaults
-            to 32×32 pixels with 3 channels.
-        pooling: Without the top: None for feature maps, "avg" or "max" for global pooling. Defaults to None.
-        classes: Integer, number of classes. Defaults to 10.
-        classifier_activation: Activation of the last layer; None for logits. Defaults to "softmax".
-        width: Number by which all numbers of filters are multiplied. Defaults to 1.
-        name: Name of the model.
-
-    Returns:
-        A `keras.Model`.
-
-    Raises:
-        ValueError: If an argument is out of its range or the input is too small.
+    """ResNet of 110 layers for small images: as `ResNet32`, with 18 residual blocks in each stage.
 
     Example:
 
     >>> keras_njet.applications.ResNet110(width=0.25).output_shape
     (None, 10)
     """
-    convolutions = building.PlainConvolutions()
-    return _model(
-        "ResNet110", 110, convolutions, include_top, weights, input_tensor, input_shape, pooling, classes,
-        classifier_activation, width, name,
-    )  # fmt: skip
+    inputs = image_input(input_tensor, input_shape)
+    top = building.Top(include_top, pooling, classes, classifier_activation)
+    plain = building.PlainConvolutions()
+    return building.application("ResNet110", name, weights, build, inputs, plain, top, depth=110, width=width)
 
 
+@documented()
 def NJetResNet32(  # noqa: N802
     include_top: bool = True,
     weights=None,
@@ -124,42 +87,21 @@ def NJetResNet32(  # noqa: N802
     It subsamples safely where the baseline has strides, and the shortcut there follows σ of the convolution beside it
     (section IV-A of the paper).
 
-    Args:
-        include_top: Whether to include the dense layer at the end. Defaults to True.
-        weights: None (random), or the path of a weights file. Defaults to None.
-        input_tensor: Keras tensor to build the model on, instead of a new input.
-        input_shape: Shape of an image, three integers; height and width may be None and else are at least 8. Defaults
-            to 32×32 pixels with 3 channels.
-        pooling: Without the top: None for feature maps, "avg" or "max" for global pooling. Defaults to None.
-        classes: Integer, number of classes. Defaults to 10.
-        classifier_activation: Activation of the last layer; None for logits. Defaults to "softmax".
-        order: Integer N ≥ 0, highest order of the Gaussian derivatives. Defaults to 3.
-        sigma: Number σ > 0 the scales start with, in pixels. Defaults to 1.
-        extent: Number k > 0, half-width of the filters in units of σ. Defaults to 2.
-        learn_sigma: Whether the scales are trained. Defaults to True.
-        subsample_rate: Number r > 0, the σ at which a feature map has half its size, or None for the strides of the
-            baseline. Defaults to 4.
-        width: Number by which all numbers of filters are multiplied. Defaults to 1.
-        name: Name of the model.
-
-    Returns:
-        A `keras.Model`.
-
-    Raises:
-        ValueError: If an argument is out of its range or the input is too small.
-
     Example:
 
     >>> keras_njet.applications.NJetResNet32(width=0.25).output_shape
     (None, 10)
     """
-    convolutions = building.NJetConvolutions(order, sigma, extent, learn_sigma, subsample_rate)
-    return _model(
-        "NJetResNet32", 32, convolutions, include_top, weights, input_tensor, input_shape, pooling, classes,
-        classifier_activation, width, name,
-    )  # fmt: skip
+    inputs = image_input(input_tensor, input_shape)
+    top = building.Top(include_top, pooling, classes, classifier_activation)
+    njet = building.NJetConvolutions(order, sigma, extent, learn_sigma, subsample_rate)
+    return building.application("NJetResNet32", name, weights, build, inputs, njet, top, depth=32, width=width)
 
 
+@documented(
+    subsample_rate="Number r > 0, the σ at which a feature map has half its size, or None for the strides of the "
+    "baseline. Defaults to None, as in the paper."
+)
 def NJetResNet110(  # noqa: N802
     include_top: bool = True,
     weights=None,
@@ -181,80 +123,29 @@ def NJetResNet110(  # noqa: N802
     It keeps the strides of the baseline: so many safely subsampling layers would shrink the feature maps too much
     (section IV-A of the paper).
 
-    Args:
-        include_top: Whether to include the dense layer at the end. Defaults to True.
-        weights: None (random), or the path of a weights file. Defaults to None.
-        input_tensor: Keras tensor to build the model on, instead of a new input.
-        input_shape: Shape of an image, three integers; height and width may be None and else are at least 8. Defaults
-            to 32×32 pixels with 3 channels.
-        pooling: Without the top: None for feature maps, "avg" or "max" for global pooling. Defaults to None.
-        classes: Integer, number of classes. Defaults to 10.
-        classifier_activation: Activation of the last layer; None for logits. Defaults to "softmax".
-        order: Integer N ≥ 0, highest order of the Gaussian derivatives. Defaults to 2.
-        sigma: Number σ > 0 the scales start with, in pixels. Defaults to 1.
-        extent: Number k > 0, half-width of the filters in units of σ. Defaults to 2.
-        learn_sigma: Whether the scales are trained. Defaults to True.
-        subsample_rate: Number r > 0, the σ at which a feature map has half its size, or None for the strides of the
-            baseline. Defaults to None, as in the paper.
-        width: Number by which all numbers of filters are multiplied. Defaults to 1.
-        name: Name of the model.
-
-    Returns:
-        A `keras.Model`.
-
-    Raises:
-        ValueError: If an argument is out of its range or the input is too small.
-
     Example:
 
     >>> keras_njet.applications.NJetResNet110(width=0.25).output_shape
     (None, 10)
     """
-    convolutions = building.NJetConvolutions(order, sigma, extent, learn_sigma, subsample_rate)
-    return _model(
-        "NJetResNet110", 110, convolutions, include_top, weights, input_tensor, input_shape, pooling, classes,
-        classifier_activation, width, name,
-    )  # fmt: skip
+    inputs = image_input(input_tensor, input_shape)
+    top = building.Top(include_top, pooling, classes, classifier_activation)
+    njet = building.NJetConvolutions(order, sigma, extent, learn_sigma, subsample_rate)
+    return building.application("NJetResNet110", name, weights, build, inputs, njet, top, depth=110, width=width)
 
 
-def _model(
-    application, depth, convolutions, include_top, weights, input_tensor, input_shape, pooling, classes,
-    classifier_activation, width, name,
-):  # fmt: skip
-    given = {"width": width}
-    if isinstance(convolutions, building.NJetConvolutions):
-        given |= {name: getattr(convolutions, name) for name in ("order", "extent", "subsample_rate")}
-    _weights.check(application, weights, include_top, classes, classifier_activation, given)
-    inputs, outputs = build(
-        convolutions, depth, include_top, input_tensor, input_shape, pooling, classes, classifier_activation, width
-    )
-    _weights.load(inputs, outputs, application, weights)
-    return building.make_model(inputs, outputs, name)
-
-
-def build(
-    convolutions,
-    depth,
-    include_top=True,
-    input_tensor=None,
-    input_shape=None,
-    pooling=None,
-    classes=10,
-    classifier_activation="softmax",
-    width=1.0,
-):
-    """The architecture, for the convolutions it is given. Returns its input and output tensors."""
-    inputs = building.image_input(input_tensor, input_shape, _MIN_SIZE)
+def build(inputs, convolutions, top, depth, width=1.0):
+    """The architecture, with the convolutions it is given. Returns the output tensor."""
     x = convolutions.layer(building.scaled(_STAGES[0][0], width), 3, name="conv")(inputs)
     x = building.normalize(x, "conv")
     for stage, (filters, strides) in enumerate(_STAGES, start=1):
         for block in range((depth - 2) // 6):
             name = f"stage{stage}_block{block + 1}"
             x = _residual_block(x, convolutions, building.scaled(filters, width), strides if block == 0 else 1, name)
-    if not include_top:
-        return inputs, building.pool(x, pooling)
+    if not top.include:
+        return top.pooled(x)
     x = keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
-    return inputs, keras.layers.Dense(classes, classifier_activation, dtype="float32", name="predictions")(x)
+    return keras.layers.Dense(top.classes, top.activation, dtype="float32", name="predictions")(x)
 
 
 def _residual_block(x, convolutions, filters, strides, name):
@@ -270,7 +161,7 @@ def _residual_block(x, convolutions, filters, strides, name):
 
 def _with_channels(x, filters):
     """Adds channels of zeros on both sides."""
-    axis = building.channel_axis()
+    axis = channel_axis()
     missing = filters - x.shape[axis]
     if missing == 0:
         return x

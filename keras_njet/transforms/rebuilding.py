@@ -1,16 +1,18 @@
-"""A new model of the layers of another one: what `convert` and `freeze` share."""
+"""A new model of the layers of another one: what `convert`, `freeze` and some applications share."""
 
 import keras
 
-from keras_njet._backend import copy_of, copy_weights, inputs_like, is_graph, run_graph
+from keras_njet._backend import copy_of, inner_layers, is_graph, maker, run_graph
 
 
 class Rebuilding:
     """Copies a functional or sequential model layer by layer; a subclass puts other layers in the place of some.
 
     Each layer is made once, so that what is shared stays shared. Models inside the model are copied likewise. Nothing
-    is compiled, for losses and metrics may be functions that only the user knows.
+    is compiled, because losses and metrics may be functions that only the user knows.
     """
+
+    keeps_sequential = False  # whether sequential models stay so; else they become functional ones
 
     def __init__(self):
         self._made = {}
@@ -25,24 +27,29 @@ class Rebuilding:
 
     def graph(self, graph: keras.Model, shapes=None, name: str | None = None) -> keras.Model:
         """What takes the place of a model."""
-        inputs = inputs_like(graph, shapes)
+        inputs, kept = inputs_like(graph, shapes), {"name": name or graph.name, "trainable": graph.trainable}
+        if self.keeps_sequential and isinstance(graph, keras.Sequential):
+            return keras.Sequential([inputs, *(self.once(layer, self.layer) for layer in graph.layers)], **kept)
+        return keras.Model(inputs, self.outputs(graph, inputs), **kept)
+
+    def outputs(self, graph: keras.Model, inputs):
+        """What takes the place of the outputs of a model, for new inputs. Weights are not copied."""
         if isinstance(graph, keras.Sequential):
             outputs = inputs
             for layer in graph.layers:
                 outputs = self.call(layer, outputs)
-        else:
-            outputs = run_graph(graph, inputs, self.call)
-        return keras.Model(inputs, outputs, name=name or graph.name, trainable=graph.trainable)
+            return outputs
+        return run_graph(graph, inputs, self.call)
 
     def call(self, layer, *args, **kwargs):
         """What takes the place of the outputs of a layer, for new inputs."""
         return self.once(layer, self.layer)(*args, **kwargs)
 
-    def layer(self, layer):
-        """What takes the place of a layer."""
+    def layer(self, layer, **changes):
+        """What takes the place of a layer: a copy, with these changes of its configuration."""
         if is_graph(layer):
             return self.graph(layer)
-        copy = copy_of(layer)
+        copy = copy_of(layer, **changes)
         if isinstance(layer, keras.Layer):  # else an operation, which has no weights
             self._copies.append((layer, copy))
         return copy
@@ -61,3 +68,28 @@ def check_graph(model) -> None:
         raise ValueError(
             f"`model` must be a functional or sequential Keras model that has been built. Received: model={model!r}"
         )
+
+
+def copy_weights(layer: keras.Layer, copy: keras.Layer) -> None:
+    """Gives a copy the weights of a layer, as arrays of its own: JAX may give the others away."""
+    copy.set_weights(layer.get_weights())
+    for inner in [copy, *inner_layers(copy)]:
+        if isinstance(inner, keras.layers.Normalization) and inner.built:
+            inner.finalize_state()  # else it goes on with the statistics it was built with
+
+
+def as_inputs(model: keras.Model, tensors: list):
+    """Tensors in the structure in which a model takes its inputs; Keras warns of any other."""
+    if is_graph(model) and not isinstance(model, keras.Sequential):
+        return keras.tree.pack_sequence_as(model.input, tensors)
+    return tensors if len(tensors) > 1 else tensors[0]
+
+
+def inputs_like(model: keras.Model, shapes=None):
+    """New inputs in the structure and with the names of a model's; of the given shapes, without the batch axis."""
+    shapes = [tensor.shape[1:] for tensor in model.inputs] if shapes is None else shapes
+    inputs = [
+        keras.Input(batch_shape=(tensor.shape[0], *shape), dtype=tensor.dtype, name=maker(tensor).name)
+        for shape, tensor in zip(shapes, model.inputs, strict=True)
+    ]
+    return as_inputs(model, inputs)

@@ -40,19 +40,39 @@ def padded_backbone():
     return keras.Model(inputs, x, name="padded")
 
 
+def nested_backbone():
+    """Strides in models inside the model, one of them sequential, after images are normalised."""
+    normalization = keras.layers.Normalization()
+    normalization.adapt(3.0 * X + 5.0)
+    inner = keras.Input((None, None, 4))
+    inner = keras.Model(inner, keras.layers.Conv2D(4, 3, padding="same")(keras.layers.MaxPooling2D(1, 2)(inner)))
+    block = [inner, keras.layers.MaxPooling2D(1, 2), keras.layers.Conv2D(4, 3, padding="same")]
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(4, 3, 2, "same", activation="relu")(normalization(inputs))
+    return keras.Model(inputs, keras.Sequential(block, name="block")(x))
+
+
 def resnet50():
     return keras.applications.ResNet50(include_top=False, weights=None, input_shape=(None, None, 3))
 
 
 @pytest.mark.parametrize(
     ("backbone", "stride", "output_stride"),
-    [(small_backbone, 16, 4), (small_backbone, 16, 8), (padded_backbone, 16, 4), (resnet50, 32, 8), (resnet50, 32, 2)],
+    [
+        (small_backbone, 16, 4),
+        (small_backbone, 16, 8),
+        (padded_backbone, 16, 4),
+        (nested_backbone, 8, 2),
+        (resnet50, 32, 8),
+        (resnet50, 32, 2),
+    ],
 )
 def test_a_dilated_backbone_computes_the_same_more_densely(backbone, stride, output_stride):
     if backbone is resnet50 and keras.backend.backend() == "jax":
         pytest.skip("minutes of compiling on JAX, for the same layers as on the other backends")
     original = backbone()
     dense = dilate(original, output_stride)
+    assert [weight.path for weight in dense.weights] == [weight.path for weight in original.weights]
     step = stride // output_stride
     ours, expected = to_numpy(dense(X)), to_numpy(original(X))
     assert ours.shape[1:3] == (32 // output_stride, 64 // output_stride)

@@ -55,9 +55,9 @@ def test_the_u_net_segments_real_images_as_well_as_its_card_says():
 
     _, (x, y) = import_example("datasets").load_pixels("fashion_mnist", DATA)
     test_set = import_example("multiscale_fashion_mnist").make_dataset(x, y, scale=4, count=12, seed=1)
-    model = applications.NJetUNet(weights="multiscale_fashion_mnist", width=16)
+    model = applications.NJetUNet(weights="multiscale_fashion_mnist", filters=16)
     miou = SegmentationIoU(11)
-    for image, mask in (test_set[number] for number in range(12)):
+    for image, mask in (test_set[index] for index in range(12)):
         miou.update_state(mask, model(image))
     assert abs(float(miou.result()) - _weights.released()["NJetUNet"]["multiscale_fashion_mnist"]["test_miou"]) < 0.1
 

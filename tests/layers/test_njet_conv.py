@@ -94,12 +94,9 @@ def test_gradients_are_those_of_finite_differences_of_scipy(axes, isotropic, imp
     def loss(x, alpha, log2_sigma):
         return np.sum(weights * njet_convolution(x, alpha, 2.0 ** np.asarray(log2_sigma), order))
 
+    of_sigma = [1.0] if isotropic else np.eye(axes)
     for index, gradient in enumerate(found):
-        if index < 2:
-            directions = [RNG.normal(size=np.shape(point[index]))]
-        else:
-            directions = [1.0] if isotropic else np.eye(axes)
-        for direction in directions:
+        for direction in of_sigma if index == 2 else [RNG.normal(size=np.shape(point[index]))]:
             ends = [
                 loss(*[value + (sign * 1e-4 * direction if at == index else 0) for at, value in enumerate(point)])
                 for sign in (1, -1)
@@ -325,7 +322,7 @@ def test_what_a_user_of_conv2d_types_is_explained(arguments, message):
 
 def test_what_a_user_of_depthwise_conv2d_types_is_explained():
     with pytest.raises(ValueError, match=r"All arguments of NJetDepthwiseConv2D must be given by name.*args=\(3,\)"):
-        NJetDepthwiseConv2D(3)
+        NJetDepthwiseConv2D(depth_multiplier=3)
     with pytest.raises(ValueError, match="use `coefficient_initializer`"):
         NJetDepthwiseConv2D(depthwise_initializer="zeros")
 

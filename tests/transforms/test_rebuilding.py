@@ -1,4 +1,4 @@
-"""Guards what `convert` and `freeze` share: the new model has weights of its own, and works like the other one."""
+"""Guards what all share that copy models: the new one has weights of its own, and works like the other one."""
 
 import keras
 import numpy as np
@@ -6,6 +6,7 @@ import pytest
 
 from keras_njet import NJetASPP, NJetConv2D, convert, freeze
 from keras_njet.layers import ASPP
+from keras_njet.transforms.rebuilding import Rebuilding, inputs_like
 from tests.oracles import to_numpy
 
 RNG = np.random.default_rng(0)
@@ -59,3 +60,42 @@ def test_models_of_all_sorts_of_layers_and_losses_of_ones_own(rebuild, kind, arg
     assert not copy.compiled
     np.testing.assert_allclose(to_numpy(copy(x)), to_numpy(model(x)), atol=1e-4)
     assert {id(weight) for weight in copy.weights}.isdisjoint(id(weight) for weight in model.weights)
+
+
+class Wider(Rebuilding):
+    """Puts twice as many units in the place of those of the layer "inner"."""
+
+    keeps_sequential = True
+
+    def layer(self, layer):
+        return super().layer(layer, **({"units": 2 * layer.units} if layer.name == "inner" else {}))
+
+
+def test_changes_of_the_configuration_reach_layers_in_models_inside_the_model():
+    inputs, shared = keras.Input((4,)), keras.layers.Dense(4, name="shared", trainable=False)
+    inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="inner")], name="block")
+    model = keras.Model(inputs, keras.layers.ReLU(name="last")(inner(shared(shared(inputs)))), name="whole")
+    outputs = Wider().outputs(model, keras.Input((4,), name="another"))
+    copy = keras.Model(keras.utils.get_source_inputs(outputs), outputs)
+    assert copy.output_shape == (None, 6)
+    assert [layer.name for layer in copy.layers] == ["another", "shared", "block", "last"]
+    assert [weight.path for weight in copy.weights] == [weight.path for weight in model.weights]
+    assert not copy.get_layer("shared").trainable
+    assert isinstance(copy.get_layer("block"), keras.Sequential)
+    again = Rebuilding().rebuild(model)
+    assert again.name == "whole"
+    assert not isinstance(again.get_layer("block"), keras.Sequential)
+    for weight, original in zip(again.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(to_numpy(weight), to_numpy(original))
+
+
+def test_inputs_are_made_like_those_of_a_model():
+    inputs = {"a": keras.Input((3, 4), name="a"), "b": keras.Input((None,), dtype="int32", name="b")}
+    model = keras.Model(inputs, keras.layers.Flatten()(inputs["a"]))
+    made = inputs_like(model, [tensor.shape[1:] for tensor in model.inputs])
+    assert set(made) == {"a", "b"}
+    assert (made["a"].shape, made["b"].shape, made["b"].dtype) == ((None, 3, 4), (None, None), "int32")
+    again = keras.Model(made, keras.layers.Flatten()(made["a"]))
+    assert [layer.name for layer in again.layers[:2]] == [layer.name for layer in model.layers[:2]]
+    sequential = keras.Sequential([keras.Input((3,), name="only"), keras.layers.Dense(1)])
+    assert inputs_like(sequential, [(5,)]).shape == (None, 5)
