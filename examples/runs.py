@@ -3,9 +3,11 @@
 import argparse
 import csv
 import json
+import os
 import pathlib
 import platform
 import shlex
+import subprocess
 import sys
 import time
 
@@ -62,6 +64,56 @@ def versions():
         "keras_njet": keras_njet.__version__,
         "backend": f"{backend} {sys.modules[backend].__version__}",
     }
+
+
+def provenance(arguments):
+    """How figures came about: what was run, with what, on what."""
+    return {
+        "command": arguments.command,
+        "configuration": configuration(arguments),
+        "versions": versions(),
+        "processor": processor(),
+        "commit": commit(),
+    }
+
+
+def processor():
+    """The name of the processor and the number of its cores."""
+    listed = _output_of("lscpu") or ""
+    name = next((line.split(":")[1].strip() for line in listed.splitlines() if line.startswith("Model name")), None)
+    return f"{name or platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def commit():
+    """The commit these files are of, with "-dirty" if they have been changed; None outside of a clone."""
+    folder = str(pathlib.Path(__file__).parent)
+    return _output_of("git", "-C", folder, "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty")
+
+
+def _output_of(*command):
+    """What a command prints; None if it is not there or fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "LC_ALL": "C"})
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def progress_bar(epochs):
+    """A bar for a whole training, one step an epoch; without a terminal, a line at its end."""
+    import keras
+
+    shown = ("loss", "accuracy")
+
+    class ProgressBar(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            verbose = 1 if sys.stdout.isatty() else 2
+            self.bar = keras.utils.Progbar(epochs, verbose=verbose, stateful_metrics=shown, unit_name="epoch")
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.bar.update(epoch + 1, [(name, logs[name]) for name in shown if name in logs])
+
+    return ProgressBar()
 
 
 def stopwatch():
