@@ -95,7 +95,7 @@ def NJetDeepLabV2(  # noqa: N802
     >>> model.get_layer("head").kernel_sizes
     (13, 25, 37, 49)
     """
-    arguments = {"order": order, "sigmas": sigma, "extent": extent, "learn_sigma": learn_sigma, "tied": tied}
+    arguments = {"order": order, "sigma": sigma, "extent": extent, "learn_sigma": learn_sigma, "tied": tied}
     head = NJetASPP(classes, **arguments, name="head")
     backbone = _prepared(backbone, backbone_weights, stage, output_stride, freeze_batch_normalization)
     return _segmenter(backbone, head, classifier_activation, resize, name)

@@ -322,7 +322,7 @@ def test_what_a_user_of_conv2d_types_is_explained(arguments, message):
 
 def test_what_a_user_of_depthwise_conv2d_types_is_explained():
     with pytest.raises(ValueError, match=r"All arguments of NJetDepthwiseConv2D must be given by name.*args=\(3,\)"):
-        NJetDepthwiseConv2D(depth_multiplier=3)
+        NJetDepthwiseConv2D(3)
     with pytest.raises(ValueError, match="use `coefficient_initializer`"):
         NJetDepthwiseConv2D(depthwise_initializer="zeros")
 
