@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score, jaccard_score
 from tests.test_examples import DATA, import_example, run, skip_without
 
 SHAPE = (10, 24, 20)  # of which the last six slices are the test set
-SMALL = "--epochs 2 --steps 10 --filters 3 --layers 1 --batch-size 2 --crop 3 12 12 --learning-rate 0.05"
+SMALL = "--epochs 2 --steps 40 --filters 6 --layers 1 --batch-size 2 --crop 3 12 12 --learning-rate 0.03"
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_each_method_learns_to_segment(script, stack, monkeypatch, method):
     axes = {"N-Jet, one σ": [""], "N-Jet, σ for each axis": ["_depth", "_height", "_width"]}.get(method, [])
     assert list(row["sigma"]) == [f"layer1/sigma{axis}" for axis in axes]
     basis = {"Conv3D, 3×3×3": 27, "Conv3D, 1×5×5": 25}.get(method, 20)  # numbers a filter has for each channel
-    assert row["parameters"] == 3 * basis + 2 * 3 + 3 * 2 + 2 + len(axes)
+    assert row["parameters"] == 6 * basis + 2 * 6 + 6 * 2 + 2 + len(axes)
     for sigma in row["sigma"].values():
         assert len(sigma) == 2
         assert len({1.0, *sigma}) == 3
