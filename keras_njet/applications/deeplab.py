@@ -93,7 +93,7 @@ def NJetDeepLabV2(  # noqa: N802
     >>> backbone = keras_njet.applications.ResNet32(include_top=False, input_shape=(None, None, 3))
     >>> model = keras_njet.applications.NJetDeepLabV2(backbone, output_stride=4, classes=11)
     >>> model.get_layer("head").kernel_sizes
-    (13, 25, 37, 49)
+    ((13, 13), (25, 25), (37, 37), (49, 49))
     """
     arguments = {"order": order, "sigma": sigma, "extent": extent, "learn_sigma": learn_sigma, "tied": tied}
     head = NJetASPP(classes, **arguments, name="head")
