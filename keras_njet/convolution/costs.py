@@ -136,8 +136,9 @@ def multiplications(workload: Workload, mixing: int | str) -> tuple[list[tuple[i
 
 def _of_whole_matrices(workload, mixing, prices):
     along_axes, mixed = multiplications(workload, mixing)
+    is_one_product = mixing == "together" or (len(along_axes) == 1 == mixing)  # with all channels of all images
     done = sum(
-        (1 + prices.small_axis / size + (0 if mixing == "together" else prices.few_channels / channels)) * count
+        (1 + prices.small_axis / size + (0 if is_one_product else prices.few_channels / channels)) * count
         for count, size, channels in along_axes
     )
     return mixed + done + prices.writing * _numbers_written(workload, mixing)

@@ -111,7 +111,7 @@ class Matrices:
 
     mixing: int | str
     reach: int = sizes.MAX_RADIUS
-    block: int = 2 * sizes.MAX_RADIUS
+    block: int = sizes.MAX_RADIUS // 2
 
     def cost(self, workload: costs.Workload, prices: costs.Prices) -> float:
         """Estimates the time."""

@@ -41,7 +41,7 @@ def convolve(x, coefficients, scales, groups: int = 1, mixing: int | str = 0):
     if mixing == 0:
         return _mix_first(x, coefficients, scales, groups)
     if mixing == axes:
-        return _mix_last(x, coefficients, scales, groups)
+        return (_of_signals if axes == 1 else _mix_last)(x, coefficients, scales, groups)
     return _sum(_mix_between(x, coefficients, matrices, groups, axes - mixing) for matrices in scales)
 
 
@@ -175,6 +175,20 @@ def _mix_between(x, coefficients, matrices, groups, mixed):
         return ops.reshape(_sum(terms), (-1, *sizes, _shape(coefficients)[-1]))
 
     return differentiated(1, orders)
+
+
+def _of_signals(x, coefficients, scales, groups):
+    """Channels of signals are mixed last. Their only axis leads: all signals and channels stand in one product."""
+    size, channels = ops.shape(x)[1:]
+    orders, new_size = _length(scales[0][0]), ops.shape(scales[0][0])[1]
+    columns = ops.reshape(ops.transpose(x, (1, 0, 2)), (size, -1))
+    responses = _sum(ops.matmul(ops.reshape(matrix, (-1, size)), columns) for (matrix,) in scales)
+    of_orders = ops.split(ops.reshape(responses, (orders, -1, channels)), orders, axis=0)
+    outputs = _sum(
+        _mix(ops.reshape(response, (-1, channels)), coefficient, groups)
+        for response, coefficient in zip(of_orders, ops.split(coefficients, orders, axis=0), strict=True)
+    )
+    return ops.transpose(ops.reshape(outputs, (new_size, -1, _shape(coefficients)[-1])), (1, 0, 2))
 
 
 def _mix_last(x, coefficients, scales, groups):
