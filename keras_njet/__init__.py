@@ -21,7 +21,7 @@ from keras_njet.transforms.conversion import convert as convert
 from keras_njet.transforms.fitting import fit_filters as fit_filters
 from keras_njet.transforms.freezing import freeze as freeze
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "LayerwiseSGD",
     "NJetASPP",

@@ -13,7 +13,7 @@ from keras_njet.layers import NJetConv1D, NJetConv2D, NJetConv3D, NJetDepthwiseC
 from keras_njet.layers.base_njet_conv import BaseNJetConv
 from keras_njet.layers.njet_depthwise_conv import NJetDepthwiseConv
 from keras_njet.transforms.fitting import FittedFilters, fit_filters
-from keras_njet.transforms.rebuilding import Rebuilding, check_graph, copy_weights, inputs_like
+from keras_njet.transforms.rebuilding import Rebuilding, check_graph, copy_weights
 
 _TWINS = {
     keras.layers.Conv1D: NJetConv1D,
@@ -125,15 +125,11 @@ def convert(
 class _Conversion(Rebuilding):
     """Puts N-Jet layers in the place of convolutions."""
 
+    keeps_sequential = True
+
     def __init__(self, twins):
         super().__init__()
         self.twins = twins
-
-    def graph(self, graph, shapes=None, name=None):
-        if isinstance(graph, keras.Sequential):  # stays one
-            layers = [self.once(layer, self.layer) for layer in graph.layers]
-            return keras.Sequential([inputs_like(graph, shapes), *layers], name=graph.name, trainable=graph.trainable)
-        return super().graph(graph, shapes, name)
 
     def layer(self, layer):
         return self.twins[id(layer)].layer if id(layer) in self.twins else super().layer(layer)
