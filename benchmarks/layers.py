@@ -5,10 +5,11 @@
 
 A figure is the time of the N-Jet layer, σ learned, divided by that of Keras' own layer with filters of the same support
 (a convolution of one, two or three axes or a depthwise one; beside the pyramid, the dilated `ASPP`): that of a forward
-and backward pass, and that of a forward pass. Both run in one process, in turn; the medians of several runs are divided. Each cell has a process of its own,
-which is stopped at a limit: Keras' layer with large filters may take minutes a step. Then the N-Jet layer is measured
-alone, and the figure, marked "<", is its time over the limit. With `--others`, the layer of the DCLS package with as
-many weights is timed, too (torch; Khalfaoui-Hassani et al., "Dilated convolution with learnable spacings").
+and backward pass, and that of a forward pass. Both run in one process, in turn; the medians of several runs are
+divided. Each cell has a process of its own, which is stopped at a limit: Keras' layer with large filters may take
+minutes for a step. Then the N-Jet layer is measured alone, and the figure, marked "<", is its time over the limit. With
+`--others`, the layer of the DCLS package with as many weights is timed, too (torch, two axes; Khalfaoui-Hassani et al.,
+"Dilated convolution with learnable spacings").
 """
 
 import argparse
