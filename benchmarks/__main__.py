@@ -1,6 +1,7 @@
 """Runs all benchmarks on every installed backend, on an otherwise idle machine: `python benchmarks`.
 
-Arguments (`--backends`, `--out`) are passed on to each of the scripts below.
+Arguments (`--backends`, `--out`) are passed on to each of the scripts below. `fit_costs.py`, whose prices go
+into the package, is run by itself.
 """
 
 import pathlib

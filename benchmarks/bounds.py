@@ -44,25 +44,30 @@ def parse_arguments():
 def measure_all(repeats):
     import numpy as np
 
-    from keras_njet.convolution import costs
+    from keras_njet.convolution import costs, evaluations
 
+    # Prices with which a cost is a number of multiply-accumulates, and of those and of numbers that are written.
+    of_products = costs.Prices(small_axis=0, few_channels=0, writing=0)
+    of_both = costs.Prices(small_axis=0, few_channels=0, writing=1)
     products, bandwidth = rates(repeats)
     rows = []
-    for workload, (kind, batch, size, channels, filters) in layers.WORKLOADS.items():
+    for workload, (kind, batch, sizes, channels, filters) in layers.WORKLOADS.items():
         if kind != "convolution":
             continue
-        work = costs.Workload((size, size), (size, size), channels, filters, 1, ORDER)
-        mixing = costs.by_matrices(work).mixing
-        layer = layers.make_layers(kind, filters, SIGMA, ORDER, implementation="matrix")["N-Jet"]
-        x = np.random.default_rng(0).normal(size=(batch, size, size, channels)).astype("float32")
+        work = costs.Workload(sizes, sizes, sizes, channels, filters, 1, ORDER)
+        (matrices,) = evaluations.choices(work, costs.prices("training"), implementation="matrix")
+        multiplications = matrices.cost(work, of_products)
+        written = matrices.cost(work, of_both) - multiplications
+        layer = layers.make_layers(kind, len(sizes), filters, SIGMA, ORDER, implementation="matrix")["N-Jet"]
+        x = np.random.default_rng(0).normal(size=(batch, *sizes, channels)).astype("float32")
         layer.build(x.shape)
         (measured,) = timing.interleaved([timing.training_pass(layer, x)], repeats, budget=10.0)
         rows.append(
             {
                 "workload": workload,
-                "mixing": mixing,
-                "products": PASSES * batch * sum(costs.multiplications(work)[mixing]) / products,
-                "memory": PASSES * batch * 2 * 4 * costs.numbers_written(work)[mixing] / bandwidth,
+                "mixing": matrices.mixing,
+                "products": PASSES * batch * multiplications / products,
+                "memory": PASSES * batch * 2 * 4 * written / bandwidth,
                 "measured": measured,
             }
         )

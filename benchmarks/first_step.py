@@ -47,10 +47,10 @@ def measure(workload, name):
     import keras
     import numpy as np
 
-    kind, batch, size, channels, filters = layers.WORKLOADS[workload]
+    kind, batch, sizes, channels, filters = layers.WORKLOADS[workload]
     timing.training_pass(built(keras.layers.Conv2D(2, 3), (1, 8, 8, 2)), np.zeros((1, 8, 8, 2), "float32"))()
-    x = np.random.default_rng(0).normal(size=(batch, size, size, channels)).astype("float32")
-    layer = built(layers.make_layers(kind, filters, sigma=1.0)[name], x.shape)
+    x = np.random.default_rng(0).normal(size=(batch, *sizes, channels)).astype("float32")
+    layer = built(layers.make_layers(kind, len(sizes), filters, sigma=1.0)[name], x.shape)
     before = peak_megabytes()
     step, seconds = timing.training_pass(layer, x), []
     for _ in range(3):

@@ -1,34 +1,41 @@
-"""Fits the constants of `keras_njet/costs.py` to measured times.
+"""Fits the prices of `keras_njet/convolution/costs.py` to measured times.
 
-    python benchmarks/fit_costs.py                    # every installed backend; about 8 minutes on 2 cores
+    python benchmarks/fit_costs.py                    # every installed backend; about 10 minutes on 2 cores
+    python benchmarks/fit_costs.py --reuse            # fits to the times in results/, without measuring
 
-Measures each evaluation (each order of the matrix products, in tiles and not) over `Conv2D` with 5×5 filters, in
-training and in inference, on workloads from 32 to 256 pixels and from 3 to 512 channels. Then it draws constants at
-random and keeps those that have the evaluations in the right order: the ones with the least regret, the time of the
-evaluation that they choose over that of the best one, and among equals those with the least squared error of the log
-times. The cost of dense convolutions is the geometric mean on each backend; the spread around it counts as an error,
-too. The matrices are fitted to training; what convolutions take in inference is fitted to them. Prints the constants.
+Measures the evaluations by matrices (each order of the products, in tiles and not) over the one by composed 5×5
+filters, in training and in inference, on workloads of one, two and three axes and from 3 to 512 channels. Then it draws
+prices at random and keeps those that have the evaluations in the right order: the ones with the least regret, the time
+of the evaluation that they choose over that of the best one, and among equals those with the least squared error of the
+log times. The price of dense convolutions is the geometric mean on each backend; the spread around it counts as an
+error, too. The matrices are fitted to training; what convolutions take in inference is fitted to them. Prints the
+prices as they stand in `costs.py`.
 """
 
+import dataclasses
+import functools
 import json
 import math
 import random
 
 import timing
 
-WORKLOADS = {  # name: (batch, size, channels, filters, mixings)
-    "32x32x96-192": (32, 32, 96, 192, ("between", "last", "together")),
-    "21x21x192-192": (32, 21, 192, 192, ("between", "last", "together")),
-    "32x32x48-192": (32, 32, 48, 192, ("between", "last", "together")),
-    "128x128x64-64": (2, 128, 64, 64, ("between", "last", "together")),
-    "224x224x3-64": (2, 224, 3, 64, ("last", "together")),
-    "256x256x16-16": (2, 256, 16, 16, ("between", "last", "together")),
-    "128x128x32-32": (2, 128, 32, 32, ("first", "between", "last", "together")),
-    "41x41x512-21": (1, 41, 512, 21, ("first", "between")),
+WORKLOADS = {  # name: (batch, sizes, channels, filters, mixings)
+    "32x32x96-192": (32, (32, 32), 96, 192, (1, 2, "together")),
+    "21x21x192-192": (32, (21, 21), 192, 192, (1, 2, "together")),
+    "32x32x48-192": (32, (32, 32), 48, 192, (1, 2, "together")),
+    "128x128x64-64": (2, (128, 128), 64, 64, (1, 2, "together")),
+    "224x224x3-64": (2, (224, 224), 3, 64, (2, "together")),
+    "256x256x16-16": (2, (256, 256), 16, 16, (1, 2, "together")),
+    "128x128x32-32": (2, (128, 128), 32, 32, (0, 1, 2, "together")),
+    "41x41x512-21": (1, (41, 41), 512, 21, (0, 1)),
+    "4096x64-64": (8, (4096,), 64, 64, (0, 1, "together")),
+    "24x24x24x32-32": (2, (24, 24, 24), 32, 32, (0, 1, 2, 3, "together")),
 }
-ORDER = 3
-CONSTANTS = {"SMALL_AXIS": (10, 200), "FEW_CHANNELS": (5, 60), "WRITING": (5, 100)}
-NARROW = (0.1, 20)
+ORDER, SIGMA, EXTENT = 3, 1.0, 2.0
+RADIUS = 2  # of the filters with that σ
+TILE = (8, 32)  # halo and block, in pixels
+LIMITS = {"small_axis": (10, 200), "few_channels": (5, 60), "writing": (5, 100), "narrow": (0.1, 20)}
 PHASES = ("training", "inference")
 
 
@@ -40,99 +47,126 @@ def main():
     measured = {}
     for backend in arguments.backends:
         if not arguments.reuse:
-            rows = timing.in_a_process(__file__, backend, "--repeats", arguments.repeats)
-            timing.save(arguments.out, "evaluations", backend, rows)
-        measured[backend] = json.loads((arguments.out / f"evaluations_{backend}.json").read_text())
+            options = ["--repeats", arguments.repeats, "--budget", arguments.budget]
+            result = timing.in_a_process(__file__, backend, *options, "--workloads", *arguments.workloads)
+            timing.save(arguments.out, "evaluations", backend, result)
+        measured[backend] = json.loads((arguments.out / f"evaluations_{backend}.json").read_text())["rows"]
     fit(measured, arguments.draws)
 
 
 def parse_arguments():
     parser = timing.argument_parser(__doc__)
+    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
     parser.add_argument("--repeats", type=int, default=5, help="runs of which the median is taken")
+    parser.add_argument("--budget", type=float, default=6.0, help="seconds after which a workload is repeated no more")
     parser.add_argument("--reuse", action="store_true", help="fit to the times that were measured last")
-    parser.add_argument("--draws", type=int, default=5000, help="sets of constants that are tried")
+    parser.add_argument("--draws", type=int, default=5000, help="sets of prices that are tried")
     return parser.parse_args()
 
 
 def measure_all(arguments):
-    """Times over those of `Conv2D`: a list of [workload, kind, mixing, ratio in training, ratio in inference]."""
-    import keras
+    """Times over those of composed filters: rows of [workload, kind, mixing, ratio in training, ratio in inference]."""
     import numpy as np
 
-    from keras_njet import NJetConv2D
-    from keras_njet.convolution import costs, sizes
-
-    halo, block = costs.TILES[0]
-
-    def layer_with(kind, mixing, filters):
-        reach = halo if kind == "tiles" else sizes.MAX_RADIUS
-        choice = costs.Evaluation(kind, reach, mixing=mixing, block=block)
-        layer = NJetConv2D(filters, order=ORDER, use_bias=False)
-        layer._choose_evaluation = lambda *_: choice
-        return layer
-
     rows = []
-    for name, (batch, size, channels, filters, mixings) in WORKLOADS.items():
-        x = np.random.default_rng(0).normal(size=(batch, size, size, channels)).astype("float32")
-        ways = [
-            (kind, mixing) for mixing in mixings for kind in ("matrices", "tiles") if kind == "matrices" or size > 100
-        ]
-        layers = [keras.layers.Conv2D(filters, 5, padding="same", use_bias=False)]
-        layers += [layer_with(*way, filters) for way in ways]
+    for name in arguments.workloads:
+        batch, sizes, channels, _, mixings = WORKLOADS[name]
+        x = np.random.default_rng(0).normal(size=(batch, *sizes, channels)).astype("float32")
+        ways = [(kind, mixing) for mixing in mixings for kind in worthwhile_kinds(max(sizes))]
+        layers = [make_layer(name, *way) for way in (("dense", None), *ways)]
         for layer in layers:
             layer.build(x.shape)
         ratios = []
         for make_pass in (timing.training_pass, timing.forward_pass):
-            times = timing.interleaved([make_pass(layer, x) for layer in layers], arguments.repeats, budget=6.0)
+            times = timing.interleaved([make_pass(layer, x) for layer in layers], arguments.repeats, arguments.budget)
             ratios.append([seconds / times[0] for seconds in times[1:]])
         rows += [[name, *way, *both] for way, *both in zip(ways, *ratios, strict=True)]
-    return rows
+    return {"versions": timing.versions(), "rows": rows}
+
+
+def worthwhile_kinds(size):
+    """Tiles where a map is larger than several of them, whole matrices where they are not a hundred times slower."""
+    return (["matrices"] if size < 1000 else []) + (["tiles"] if size > 100 else [])
+
+
+def make_layer(name, kind, mixing):
+    """A layer with learned coefficients and σ that evaluates its convolution in one way."""
+    import keras
+
+    from keras_njet.convolution import evaluations
+    from keras_njet.convolution.sampling import Axis
+    from keras_njet.convolution.scale_space import derivative_orders
+
+    _, sizes, channels, filters, _ = WORKLOADS[name]
+    axes = tuple(Axis(size, 0, 1, size, size) for size in sizes)
+    convolution = evaluations.Convolution(axes, channels, filters, 1, ORDER, EXTENT)
+
+    class Evaluated(keras.layers.Layer):
+        def build(self, _):
+            basis = len(derivative_orders(ORDER, len(axes)))
+            self.coefficients = self.add_weight(shape=(basis, channels, filters))
+            self.log2_sigma = self.add_weight(shape=(), initializer=keras.initializers.Constant(math.log2(SIGMA)))
+
+        def call(self, x):
+            coefficients = keras.ops.convert_to_tensor(self.coefficients)
+            sigma = keras.ops.power(2.0, self.log2_sigma)
+            return evaluation(kind, mixing).evaluate(convolution, x, coefficients, [sigma])
+
+    return Evaluated()
+
+
+def evaluation(kind, mixing):
+    """The evaluation of a row of results: by a composed filter, by matrices, or by matrices in tiles."""
+    from keras_njet.convolution import evaluations
+
+    if kind == "dense":
+        return evaluations.Dense(RADIUS)
+    return evaluations.Matrices(mixing, *(TILE if kind == "tiles" else ()))
 
 
 def fit(measured, draws):
+    """Prints the prices that foretell the times best."""
     from keras_njet.convolution import costs
 
     generator = random.Random(0)
 
-    def drawn(least, most):
-        return float(f"{math.exp(generator.uniform(math.log(least), math.log(most))):.2g}")
+    def draw(name):
+        least, most = map(math.log, LIMITS[name])
+        return float(f"{math.exp(generator.uniform(least, most)):.2g}")
 
-    def draw(phase):
-        if phase == "training":
-            for name, limits in CONSTANTS.items():
-                setattr(costs, name, drawn(*limits))
-        costs.NARROW[phase] = drawn(*NARROW)
-
+    prices, dense, narrow = costs.Prices(), {}, {}
     for phase in PHASES:
+        drawn = LIMITS if phase == "training" else ("narrow",)
         best = None
         for _ in range(draws):
-            draw(phase)
-            regret, error, dense = judge(measured, phase)
-            constants = {name: getattr(costs, name) for name in CONSTANTS}
+            candidate = dataclasses.replace(prices, **{name: draw(name) for name in drawn})
+            regret, error, of_dense = judge(measured, phase, candidate)
             if best is None or (round(regret, 3), error) < best[0]:
-                best = (round(regret, 3), error), constants, costs.NARROW[phase], dense
-        (regret, error), constants, costs.NARROW[phase], dense = best
-        for name, value in constants.items():
-            setattr(costs, name, value)
-        print(f"\n{phase}: " + ", ".join(f"{name} = {value:g}" for name, value in constants.items()))
-        print(f"NARROW = {costs.NARROW[phase]:g}")
-        print("DENSE = {" + ", ".join(f"{backend}: {value:.2f}" for backend, value in dense.items()) + "}")
-        print(f"regret {regret:.3f}, error of the log times {math.sqrt(error):.2f}", flush=True)
+                best = (round(regret, 3), error), candidate, of_dense
+        (regret, error), prices, of_dense = best
+        dense[phase] = {backend: round(value, 2) for backend, value in of_dense.items()}
+        narrow[phase] = prices.narrow
+        print(f"{phase}: regret {regret:.3f}, error of the log times {math.sqrt(error):.2f}", flush=True)
+    for name in ("small_axis", "few_channels", "writing"):
+        print(f"    {name}: float = {getattr(prices, name):g}")
+    print(f"_DENSE = {json.dumps(dense)}\n_NARROW = {json.dumps(narrow)}", flush=True)
 
 
-def judge(measured, phase):
-    """Mean regret, mean squared error of the log times, and the cost of dense convolutions on each backend."""
+def judge(measured, phase, prices):
+    """Mean regret, mean squared error of the log times, and the price of dense convolutions on each backend."""
     regrets, errors, dense = [], [], {}
+    ways = {tuple(way) for rows in measured.values() for *way, _, _ in rows}
+    estimated = {way: estimate(*way, prices) for way in ways}
     for backend, rows in measured.items():
-        ratios = {(name, kind, mixing): both[PHASES.index(phase)] for name, kind, mixing, *both in rows}
-        logs = {way: math.log(estimate(*way, phase)) - math.log(ratio) for way, ratio in ratios.items()}
+        ratios = {tuple(way): (training if phase == "training" else inference) for *way, training, inference in rows}
+        logs = {way: math.log(estimated[way] / ratio) for way, ratio in ratios.items()}
         mean = sum(logs.values()) / len(logs)
         errors += [(value - mean) ** 2 for value in logs.values()]
         chosen_logs = []
         for workload in dict.fromkeys(name for name, *_ in ratios):
-            ways = [way for way in ratios if way[0] == workload]
-            chosen = min(ways, key=lambda way: estimate(*way, phase))
-            regrets.append(math.log(ratios[chosen] / min(ratios[way] for way in ways)))
+            of_one = [way for way in ratios if way[0] == workload]
+            chosen = min(of_one, key=estimated.get)
+            regrets.append(math.log(ratios[chosen] / min(ratios[way] for way in of_one)))
             chosen_logs.append(logs[chosen])
         of_dense = sum(chosen_logs) / len(chosen_logs)
         errors += [(value - of_dense) ** 2 for value in chosen_logs]
@@ -140,17 +174,19 @@ def judge(measured, phase):
     return sum(regrets) / len(regrets), sum(errors) / len(errors), dense
 
 
-def estimate(name, kind, mixing, phase):
-    """What `costs` has for it, over a multiply-accumulate for each product of the dense convolution."""
+def estimate(name, kind, mixing, prices):
+    """The cost of an evaluation over that of composed filters, if a multiply-accumulate of these cost 1."""
+    prices = dataclasses.replace(prices, dense=1.0)
+    workload = make_workload(name)
+    return evaluation(kind, mixing).cost(workload, prices) / evaluation("dense", None).cost(workload, prices)
+
+
+@functools.cache
+def make_workload(name):
     from keras_njet.convolution import costs
 
-    _, size, channels, filters, _ = WORKLOADS[name]
-    workload = costs.Workload((size, size), (size, size), channels, filters, 1, ORDER)
-    if kind == "tiles":
-        cost = costs.by_tiles(workload, *costs.TILES[0], mixing).cost
-    else:
-        cost = costs.by_matrices(workload, mixing).cost
-    return cost / costs.dense_multiplications(workload, 2, phase)
+    _, sizes, channels, filters, _ = WORKLOADS[name]
+    return costs.Workload(sizes, sizes, sizes, channels, filters, 1, ORDER)
 
 
 if __name__ == "__main__":

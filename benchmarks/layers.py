@@ -4,11 +4,12 @@
     python benchmarks/layers.py --backends jax --workloads 32x32x96-192 --sigmas 1 3
 
 A figure is the time of the N-Jet layer, σ learned, divided by that of Keras' own layer with filters of the same support
-(`Conv2D`, `DepthwiseConv2D`; for the pyramid, the dilated `ASPP`): for a forward and backward pass, and for a forward
-pass. Both run in one process, in turn; the medians of several runs are divided. Each cell has a process of its own,
-which is stopped at a limit: Keras' layer with large filters may take minutes a step. Then the N-Jet layer is measured
-alone, and the figure, marked "<", is its time over the limit. With `--others`, the layer of the DCLS package with as
-many weights is timed, too (torch; Khalfaoui-Hassani et al., "Dilated convolution with learnable spacings").
+(a convolution of one, two or three axes or a depthwise one; beside the pyramid, the dilated `ASPP`): that of a forward
+and backward pass, and that of a forward pass. Both run in one process, in turn; the medians of several runs are
+divided. Each cell has a process of its own, which is stopped at a limit: Keras' layer with large filters may take
+minutes for a step. Then the N-Jet layer is measured alone, and the figure, marked "<", is its time over the limit. With
+`--others`, the layer of the DCLS package with as many weights is timed, too (torch, two axes; Khalfaoui-Hassani et al.,
+"Dilated convolution with learnable spacings").
 """
 
 import argparse
@@ -18,6 +19,7 @@ import json
 import plots
 import timing
 
+ORDER = 3
 SIGMAS = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0)
 WORKLOADS = {  # name: (kind, batch, sizes, channels, filters)
     "32x32x96-192": ("convolution", 32, (32, 32), 96, 192),
@@ -39,18 +41,24 @@ def main():
         return
     for backend in arguments.backends:
         rows = [row for workload in arguments.workloads for row in measure_row(backend, workload, arguments)]
-        path = arguments.out / f"layers_{backend}.json"
+        name = "layers" + suffix(arguments.order)
+        path = arguments.out / f"{name}_{backend}.json"
         rows = updated(json.loads(path.read_text()) if path.exists() else [], rows)
-        timing.save(arguments.out, "layers", backend, rows)
+        timing.save(arguments.out, name, backend, rows)
         print_table(rows)
-    plots.time_over_sigma(arguments.out)
+    plots.time_over_sigma(arguments.out, suffix(arguments.order))
+
+
+def suffix(order):
+    """What the names of files with results of this order end with."""
+    return "" if order == ORDER else f"_order{order}"
 
 
 def parse_arguments():
     parser = timing.argument_parser(__doc__)
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
     parser.add_argument("--sigmas", nargs="+", type=float, default=SIGMAS)
-    parser.add_argument("--order", type=int, default=3)
+    parser.add_argument("--order", type=int, default=ORDER, help="results of another than 3 go to files of their own")
     parser.add_argument("--implementation", default="auto", choices=["auto", "matrix", "dense"])
     parser.add_argument("--repeats", type=int, default=5, help="runs of which the median is taken")
     parser.add_argument("--budget", type=float, default=5.0, help="seconds after which a pair is repeated no more")
@@ -78,7 +86,7 @@ def measure_row(backend, workload, arguments):
 
 
 def updated(rows, new):
-    """All rows, in the order of the table: the new ones take the place of those of the same cell."""
+    """All rows, in the order of the table: new ones replace those of the same workload and σ."""
     cells = {(row["workload"], row["sigma"]): row for row in [*rows, *new]}
     return [cells[cell] for cell in sorted(cells, key=lambda cell: (list(WORKLOADS).index(cell[0]), cell[1]))]
 
@@ -89,10 +97,11 @@ def measure(workload, sigma, arguments):
 
     kind, batch, sizes, channels, filters = WORKLOADS[workload]
     x = np.random.default_rng(0).normal(size=(batch, *sizes, channels)).astype("float32")
-    layers = make_layers(kind, len(sizes), filters, sigma, arguments.order, arguments.implementation)
+    options = {"order": arguments.order, "implementation": arguments.implementation}
+    layers = make_layers(kind, len(sizes), filters, sigma, **options)
     if arguments.alone:
         layers = {"N-Jet": layers["N-Jet"]}
-    elif arguments.others and kind == "convolution" and importlib.util.find_spec("DCLS"):
+    elif arguments.others and kind == "convolution" and len(sizes) == 2 and importlib.util.find_spec("DCLS"):
         weights = (arguments.order + 1) * (arguments.order + 2) // 2
         layers["DCLS"] = learnable_spacings(filters, layers["N-Jet"].kernel_size[0], weights)
     for layer in layers.values():
@@ -109,19 +118,18 @@ def measure(workload, sigma, arguments):
     return row
 
 
-def make_layers(kind, axes, filters, sigma, order=3, implementation="auto"):
-    """The N-Jet layer and Keras' layer of the same support."""
+def make_layers(kind, axes, filters, sigma, order=ORDER, **options):
+    """The N-Jet layer and Keras' layer of the same support; further options are those of N-Jet convolutions."""
     import keras
 
     import keras_njet
     from keras_njet.convolution import sizes
 
-    options = {"order": order, "use_bias": False}
     if kind == "pyramid":
-        ours = keras_njet.NJetASPP(filters, sigma=(sigma,) * 4, **options)
+        ours = keras_njet.NJetASPP(filters, order=order, sigma=(sigma,) * 4, use_bias=False)
         return {"N-Jet": ours, "Keras": keras_njet.layers.ASPP(filters, use_bias=False)}
     size = sizes.kernel_size(sigma, extent=2.0)
-    options |= {"sigma": sigma, "implementation": implementation}
+    options |= {"order": order, "sigma": sigma, "use_bias": False}
     if kind == "depthwise":
         ours = keras_njet.NJetDepthwiseConv2D(**options)
         return {"N-Jet": ours, "Keras": keras.layers.DepthwiseConv2D(size, padding="same", use_bias=False)}
@@ -161,10 +169,11 @@ def formatted(row, key="ratio"):
 
 
 def print_table(rows):
-    """Prints a line a workload, a column a σ."""
+    """Prints a line for each workload, with a column for each σ."""
     for key, title in (("ratio", "forward + backward"), ("predict_ratio", "predict")):
         sigmas = sorted({row["sigma"] for row in rows})
-        print(f"\n{rows[0]['versions']}, order {rows[0]['order']}, {title}: time of the N-Jet / time of Keras' layer\n")
+        measured_with = "; ".join(dict.fromkeys(row["versions"] for row in rows))
+        print(f"\n{measured_with}, order {rows[0]['order']}, {title}: time of the N-Jet / time of Keras' layer\n")
         print("| workload |" + "|".join(f" σ = {sigma:g} " for sigma in sigmas) + "|")
         print("|---" * (1 + len(sigmas)) + "|")
         for workload in dict.fromkeys(row["workload"] for row in rows):

@@ -75,16 +75,19 @@ def multiplications(model):
     import keras
 
     from keras_njet import NJetConv2D, _backend
-    from keras_njet.convolution import costs
+    from keras_njet.convolution import costs, evaluations
 
+    only_products = costs.Prices(small_axis=0, few_channels=0, writing=0)
     total = 0
     shapes = _backend.layer_shapes(model, keras.KerasTensor((1, 32, 32, 3), "float32"))
     for layer in _backend.inner_layers(model):
         if isinstance(layer, (keras.layers.Conv2D, NJetConv2D)):
             (_, *in_size, channels), (_, *out_size, filters) = shapes[id(layer)]
             if isinstance(layer, NJetConv2D):
-                workload = costs.Workload(tuple(in_size), tuple(out_size), channels, filters, 1, layer.order)
-                total += sum(costs.multiplications(workload)[costs.by_matrices(workload).mixing])
+                sizes = tuple(in_size), tuple(in_size), tuple(out_size)
+                workload = costs.Workload(*sizes, channels, filters, 1, layer.order)
+                (matrices,) = evaluations.choices(workload, costs.prices("training"), implementation="matrix")
+                total += matrices.cost(workload, only_products)
             else:
                 total += out_size[0] * out_size[1] * int(np.prod(layer.kernel.shape))
     return total
@@ -103,13 +106,12 @@ def same_feature_maps(width):
     import keras
 
     from keras_njet.applications import _building, nin
-    from keras_njet.convolution import evaluation, sizes
-    from keras_njet.convolution.sampling import bilinear_matrix
+    from keras_njet.convolution import sampling, sizes
 
     class Shrink(keras.layers.Layer):
         def call(self, inputs):
-            matrices = [bilinear_matrix(size, sizes.subsampled_size(1.0, size, 4.0)) for size in inputs.shape[1:3]]
-            return evaluation.resample(inputs, *matrices)
+            new_sizes = [sizes.subsampled_size(1.0, size, 4.0) for size in inputs.shape[1:3]]
+            return sampling.resample(inputs, new_sizes)
 
     class Convolutions(_building.PlainConvolutions):
         def layer(self, filters, size, strides=1, name=None):

@@ -7,9 +7,9 @@ COLOURS = {"tensorflow": "tab:orange", "jax": "tab:blue", "torch": "tab:red"}
 LABELS = {"sigma": "σ, pixels", "size": "feature map, pixels a side", "channels": "channels", "order": "order"}
 
 
-def time_over_sigma(folder: pathlib.Path):
-    """Time of a training step over σ, a panel a workload: the N-Jet stays flat, Keras' layer grows."""
-    results = read(folder, "layers")
+def time_over_sigma(folder: pathlib.Path, suffix: str = ""):
+    """Time of a training step over σ, a panel for each workload: the N-Jet stays flat, Keras' layer grows."""
+    results = read(folder, f"layers{suffix}")
     workloads = list(dict.fromkeys(row["workload"] for rows in results.values() for row in rows))
     figure, panels = make_panels(len(workloads))
     for panel, workload in zip(panels, workloads, strict=False):
@@ -22,7 +22,7 @@ def time_over_sigma(folder: pathlib.Path):
         panel.set(title=workload, xscale="log", yscale="log", xlabel=LABELS["sigma"], ylabel="seconds a step")
         name_ticks(panel, sorted({row["sigma"] for rows in results.values() for row in rows}))
     panels[0].legend(fontsize=7)
-    figure.savefig(folder / "time_over_sigma.png", dpi=110)
+    figure.savefig(folder / f"time_over_sigma{suffix}.png", dpi=110)
 
 
 def growth(folder: pathlib.Path):

@@ -3,7 +3,7 @@
     python benchmarks/sharing.py                      # every installed backend; a table, and JSON in results/
 
 A figure is the time of a forward and backward pass of the N-Jet layer (order 3) divided by that of
-`keras.layers.Conv2D` with filters of the same support; all layers run in one process, in turn.
+Keras' convolution with filters of the same support; all layers run in one process, in turn.
 """
 
 import json
@@ -16,7 +16,8 @@ SHARING = ("layer", 3, "filter", "input")
 
 def main():
     parser = timing.argument_parser(__doc__)
-    parser.add_argument("--workload", choices=layers.WORKLOADS, default="32x32x96-192")
+    convolutions = [name for name, (kind, *_) in layers.WORKLOADS.items() if kind == "convolution"]
+    parser.add_argument("--workload", choices=convolutions, default="32x32x96-192")
     parser.add_argument("--sigmas", type=float, nargs="+", default=(0.5, 1.0, 2.0))
     parser.add_argument("--sigma", type=float)
     parser.add_argument("--repeats", type=int, default=5)
@@ -37,24 +38,22 @@ def main():
 
 
 def measure(workload, sigma, repeats):
-    import keras
     import numpy as np
 
-    import keras_njet
-
-    _, batch, size, channels, filters = layers.WORKLOADS[workload]
-    x = np.random.default_rng(0).normal(size=(batch, size, size, channels)).astype("float32")
-    njets = {str(sharing): keras_njet.NJetConv2D(filters, sigma=sigma, sigma_sharing=sharing) for sharing in SHARING}
-    support = njets["layer"].kernel_size
-    passes = {"Keras": keras.layers.Conv2D(filters, support, padding="same"), **njets}
-    for layer in passes.values():
+    kind, batch, sizes, channels, filters = layers.WORKLOADS[workload]
+    x = np.random.default_rng(0).normal(size=(batch, *sizes, channels)).astype("float32")
+    pairs = {
+        str(sharing): layers.make_layers(kind, len(sizes), filters, sigma, sigma_sharing=sharing) for sharing in SHARING
+    }
+    timed = {"Keras": pairs["layer"]["Keras"], **{sharing: pair["N-Jet"] for sharing, pair in pairs.items()}}
+    for layer in timed.values():
         layer.build(x.shape)
-    times = timing.interleaved([timing.training_pass(layer, x) for layer in passes.values()], repeats, budget=30.0)
+    times = timing.interleaved([timing.training_pass(layer, x) for layer in timed.values()], repeats, budget=30.0)
     return {
         "versions": timing.versions(),
         "workload": workload,
         "sigma": sigma,
-        "seconds": dict(zip(passes, times, strict=True)),
+        "seconds": dict(zip(timed, times, strict=True)),
     }
 
 

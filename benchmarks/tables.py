@@ -11,7 +11,7 @@ import pathlib
 import re
 
 import timing
-from layers import formatted
+from layers import ORDER, formatted, suffix
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FILES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
@@ -23,6 +23,8 @@ WORKLOADS = {
     "41x41x512-21": "41×41×512→21, batch 1",
     "56x56x144 depthwise": "depthwise, 56×56×144, batch 8",
     "41x41x2048-21 pyramid": "pyramid, 41×41×2048→21, batch 1",
+    "4096x64-64": "4096×64→64, batch 8",
+    "24x24x24x32-32": "24×24×24×32→32, batch 2",
 }
 PLAIN = "NIN, 5×5, same feature maps"
 
@@ -46,6 +48,15 @@ def read(name):
     return {backend: json.loads((timing.RESULTS / f"{name}_{backend}.json").read_text()) for backend in BACKENDS}
 
 
+def titled(measured):
+    """For each workload that was measured and each backend: both of them, and what the table calls them."""
+    for workload, title in WORKLOADS.items():
+        if workload in measured:
+            for backend, name in BACKENDS.items():
+                yield workload, backend, title, name
+                title = ""
+
+
 def header(*columns):
     return [line(*columns), "|" + "---|" * len(columns)]
 
@@ -54,18 +65,21 @@ def line(*cells):
     return "| " + " | ".join(cells) + " |"
 
 
-def layers(key, largest="8"):
+def layers(key, largest="8", order=ORDER):
     from keras_njet.convolution.sizes import kernel_size
 
-    measured = read("layers")
-    sizes = {row["sigma"]: kernel_size(row["sigma"], extent=2.0) for row in measured["torch"]}
-    sigmas = [sigma for sigma in sorted(sizes) if sigma <= float(largest)]
-    yield from header("workload", "backend", *(f"σ = {sigma:g}, {sizes[sigma]}×{sizes[sigma]}" for sigma in sigmas))
-    for workload, title in WORKLOADS.items():
-        for backend, name in BACKENDS.items():
-            rows = {row["sigma"]: row for row in measured[backend] if row["workload"] == workload}
-            yield line(title, name, *(formatted(rows[sigma], key) for sigma in sigmas))
-            title = ""
+    cells = {
+        (row["workload"], backend, row["sigma"]): formatted(row, key)
+        for backend, rows in read("layers" + suffix(int(order))).items()
+        for row in rows
+        if row["sigma"] <= float(largest)
+    }
+    sigmas = sorted({sigma for _, _, sigma in cells})
+    yield from header(
+        "workload", "backend", *(f"σ = {sigma:g}, {kernel_size(sigma, extent=2.0)} pixels" for sigma in sigmas)
+    )
+    for workload, backend, title, name in titled({workload for workload, _, _ in cells}):
+        yield line(title, name, *(cells.get((workload, backend, sigma), "–") for sigma in sigmas))
 
 
 def nin():
@@ -100,14 +114,15 @@ def sharing():
 
 
 def bounds():
-    measured = read("bounds")
-    yield from header("workload", "backend", "products", "memory", "measured", "measured / both")
-    for number, row in enumerate(measured["torch"]["rows"]):
-        title = WORKLOADS[row["workload"]]
-        for backend, name in BACKENDS.items():
-            times = [measured[backend]["rows"][number][key] for key in ("products", "memory", "measured")]
-            yield line(title, name, *(f"{1000 * time:.0f}" for time in times), f"{times[2] / sum(times[:2]):.1f}")
-            title = ""
+    keys = ("products", "memory", "measured")
+    cells = {}
+    for backend, result in read("bounds").items():
+        for row in result["rows"]:
+            ratio = row["measured"] / (row["products"] + row["memory"])
+            cells[row["workload"], backend] = [*(f"{1000 * row[key]:.0f}" for key in keys), f"{ratio:.1f}"]
+    yield from header("workload", "backend", *keys, "measured / both")
+    for workload, backend, title, name in titled({workload for workload, _ in cells}):
+        yield line(title, name, *cells.get((workload, backend), ["–"] * 4))
 
 
 def rates():

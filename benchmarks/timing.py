@@ -6,6 +6,8 @@ import importlib.util
 import json
 import os
 import pathlib
+import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -35,14 +37,23 @@ def save(folder: pathlib.Path, name: str, backend: str, result):
 
 
 def versions() -> str:
+    """What a time depends on: the versions of Keras and its backend, the processor and how many cores it has."""
     import keras
 
     backend = keras.backend.backend()
-    return f"keras {keras.__version__}, {backend} {importlib.import_module(backend).__version__}"
+    backend_version = importlib.import_module(backend).__version__
+    return f"keras {keras.__version__}, {backend} {backend_version}, {processor()}, {os.cpu_count()} cores"
+
+
+def processor() -> str:
+    """The name of the processor, in the words of the system."""
+    path = pathlib.Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*:\s*(.+)", path.read_text()) if path.exists() else None
+    return found[1] if found else platform.processor() or platform.machine()
 
 
 def in_a_process(script, backend, *arguments, limit=None, allocation=KEEP_MEMORY):
-    """Runs a script on a backend; returns what the last line of its output says, parsed, or None beyond the limit."""
+    """Runs a script on a backend; returns the last line of its output, parsed, or None beyond the limit."""
     command = [sys.executable, str(script), "--backend", backend, *map(str, arguments)]
     environment = dict(os.environ | allocation, KERAS_BACKEND=backend, TF_CPP_MIN_LOG_LEVEL="2")
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:

@@ -3,11 +3,17 @@
 import importlib
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
 import keras
+import numpy as np
 import pytest
+from keras import ops
+
+import keras_njet
+from keras_njet.convolution import costs
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BACKEND = keras.backend.backend()
@@ -75,8 +81,39 @@ def test_growth(tmp_path):
     assert (tmp_path / "growth.png").stat().st_size > 5000
 
 
-def test_constants_that_foretell_the_times_have_no_regret(benchmark):
+def test_results_of_another_order_have_a_file_of_their_own(tmp_path):
+    options = ("--workloads", "41x41x512-21", "--sigmas", 1, "--repeats", 1, "--limit", 0.5, "--out", tmp_path)
+    run("layers.py", *options, "--order", 2)
+    (row,) = json.loads((tmp_path / f"layers_order2_{BACKEND}.json").read_text())
+    assert row["order"] == 2
+    assert not (tmp_path / f"layers_{BACKEND}.json").exists()
+
+
+def test_the_versions_name_the_processor(benchmark):
+    timing = benchmark("timing")
+    assert timing.processor() in timing.versions()
+    assert timing.versions().startswith(f"keras {keras.__version__}, {BACKEND} ")
+    if pathlib.Path("/proc/cpuinfo").exists():
+        assert timing.processor() in pathlib.Path("/proc/cpuinfo").read_text()
+
+
+def test_the_evaluations_that_are_timed_compute_the_layer(benchmark, monkeypatch):
     fit_costs = benchmark("fit_costs")
+    monkeypatch.setitem(fit_costs.WORKLOADS, "small", (1, (60, 9), 4, 3, (0, 1, 2, "together")))
+    x = np.random.default_rng(0).normal(size=(1, 60, 9, 4)).astype("float32")
+    njet = keras_njet.NJetConv2D(3, order=fit_costs.ORDER, sigma=fit_costs.SIGMA, use_bias=False)
+    expected = ops.convert_to_numpy(njet(x))
+    ways = [(kind, mixing) for mixing in fit_costs.WORKLOADS["small"][-1] for kind in ("matrices", "tiles")]
+    for way in (("dense", None), *ways):
+        layer = fit_costs.make_layer("small", *way)
+        layer.build(x.shape)
+        layer.coefficients.assign(njet.coefficients)
+        np.testing.assert_allclose(ops.convert_to_numpy(layer(x)), expected, atol=1e-4)
+
+
+def test_prices_that_foretell_the_times_have_no_regret(benchmark):
+    fit_costs = benchmark("fit_costs")
+    prices = costs.Prices()
     ways = [
         (name, kind, mixing)
         for name, of_one in fit_costs.WORKLOADS.items()
@@ -84,13 +121,22 @@ def test_constants_that_foretell_the_times_have_no_regret(benchmark):
         for kind in ("matrices", "tiles")
     ]
     regret, error, dense = fit_costs.judge(
-        {"torch": [[*way, fit_costs.estimate(*way, "training") / 3.0, 0.0] for way in ways]}, "training"
+        {"torch": [[*way, fit_costs.estimate(*way, prices) / 3.0, 0.0] for way in ways]}, "training", prices
     )
     assert regret == 0.0
     assert error == pytest.approx(0.0, abs=1e-12)
     assert dense == pytest.approx({"torch": 3.0})
-    wrong = [[*way, 0.0, 1.0 / fit_costs.estimate(*way, "inference")] for way in ways]
-    assert fit_costs.judge({"torch": wrong}, "inference")[0] > 0.1
+    wrong = [[*way, 0.0, 1.0 / fit_costs.estimate(*way, prices)] for way in ways]
+    assert fit_costs.judge({"torch": wrong}, "inference", prices)[0] > 0.1
+
+
+def test_the_fit_prints_its_prices_as_they_stand_in_the_code(benchmark, capsys):
+    fit_costs = benchmark("fit_costs")
+    rows = {"torch": json.loads((fit_costs.timing.RESULTS / "evaluations_torch.json").read_text())["rows"]}
+    fit_costs.fit(rows, draws=3)
+    names = re.findall(r"^ *(\w+)(?:: float)? = ", capsys.readouterr().out, re.MULTILINE)
+    assert names == ["small_axis", "few_channels", "writing", "_DENSE", "_NARROW"]
+    assert all(hasattr(costs.Prices, name) or hasattr(costs, name) for name in names)
 
 
 def test_the_tables_of_the_readme_files_are_what_was_measured(benchmark):
@@ -99,6 +145,18 @@ def test_the_tables_of_the_readme_files_are_what_was_measured(benchmark):
         text = path.read_text()
         assert text.count("<!-- table: ") > 0
         assert tables.updated(text) == text
+
+
+def test_a_cell_that_was_not_measured_has_a_dash(benchmark, monkeypatch):
+    tables = benchmark("tables")
+    row = {"workload": "4096x64-64", "sigma": 1.0, "ratio": 0.5}
+    measured = {"tensorflow": [], "jax": [row], "torch": [row, {**row, "sigma": 2.0, "ratio": 0.25}]}
+    monkeypatch.setattr(tables, "read", lambda _: measured)
+    assert list(tables.layers("ratio"))[2:] == [
+        "| 4096×64→64, batch 8 | TensorFlow | – | – |",
+        "|  | JAX | 0.50 | – |",
+        "|  | torch | 0.50 | 0.25 |",
+    ]
 
 
 def test_a_table_is_replaced_and_nothing_else(benchmark):
