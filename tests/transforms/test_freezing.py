@@ -81,15 +81,14 @@ def test_strides_of_a_depthwise_convolution_may_differ():
     assert_frozen(one_layer(layer, 11, 8, 3), 2, 11, 8, 3)
 
 
-@pytest.mark.parametrize("isotropic", [True, False])
 @pytest.mark.parametrize(
-    ("padding", "strides"),
+    ("padding", "strides", "isotropic"),
     [
-        ("same", 1),
-        ("same", (5, 3, 1)),  # larger than the filters
-        ("valid", 2),
-        (0, 1),  # zeros around the input
-        (2, (2, 1, 3)),  # zeros around the filters, along other axes around the input
+        ("same", (5, 3, 1), True),  # strides larger than the filters
+        ("same", 1, False),
+        ("valid", 2, False),
+        (0, 1, True),  # zeros around the input
+        (2, (2, 1, 3), False),  # zeros around the filters along an axis, around the input along another
     ],
 )
 @pytest.mark.parametrize("axes", [1, 3])
@@ -121,18 +120,17 @@ def test_a_depthwise_convolution_of_signals_and_volumes(axes, padding, isotropic
     assert type(frozen.get_layer("njet")) is {1: keras.layers.DepthwiseConv1D, 3: keras.layers.Conv3D}[axes]
 
 
-@pytest.mark.parametrize("axes", [1, 2, 3])
-@pytest.mark.parametrize("kind", ["filters", "depthwise"])
+@pytest.mark.parametrize(("axes", "kind"), [(1, "filters"), (1, "depthwise"), (2, "filters"), (3, "depthwise")])
 def test_channels_first(axes, kind):
     if keras.backend.backend() == "tensorflow":
         pytest.skip("TensorFlow's convolution on a CPU has no channels_first")
-    arguments = {"order": 2, "subsample_rate": 2.0, "data_format": "channels_first", "activation": "relu"}
+    arguments = {"order": 1, "subsample_rate": 2.0, "data_format": "channels_first", "activation": "relu"}
     convolution = {**LAYERS, 2: NJetConv2D}[axes]
     layer = DEPTHWISE[axes](**arguments) if kind == "depthwise" else convolution(3, **arguments)
     assert_frozen(one_layer(layer, 4, *SIZES[:axes]), 2, 4, *SIZES[:axes])
 
 
-@pytest.mark.parametrize(("sigma", "isotropic"), [(2.5, True), ((0.3, 2.5, 7.0), False), ((7.0, 1.0, 0.3), False)])
+@pytest.mark.parametrize(("sigma", "isotropic"), [(2.5, True), ((0.3, 7.0, 2.5), False)])
 @pytest.mark.parametrize("axes", [1, 3])
 def test_signals_and_volumes_that_follow_sigma_become_fixed(axes, sigma, isotropic):
     sizes = SIZES[:axes]
