@@ -102,7 +102,8 @@ def test_converted_and_frozen_convolutions_of_signals_and_volumes_have_their_out
 )
 def test_filters_of_unequal_sizes_are_met_better_by_a_sigma_for_each_axis(layer, sizes):
     model = keras.Sequential([keras.Input((*sizes, 2)), layer])
-    layer.set_weights([images(*layer.kernel.shape), images(3)])
+    rng = np.random.default_rng(0)
+    layer.set_weights([rng.normal(size=weight.shape) for weight in layer.weights])
     errors = {}
     for isotropic in (True, False):
         converted, (row,) = convert(model, isotropic=isotropic, max_error=1.0, return_report=True)
@@ -113,7 +114,8 @@ def test_filters_of_unequal_sizes_are_met_better_by_a_sigma_for_each_axis(layer,
         assert row.error == pytest.approx(fitted.error)
         errors[isotropic] = row.error
         assert_same_predictions(model, converted, 2, *sizes, 2, tolerance=3 * row.error + 1e-5)
-        assert_same_predictions(converted, freeze(converted), 2, *sizes, 2, tolerance=1e-5)
+        # At a σ far below a pixel coefficients are in the thousands, and cancel: more rounding than usual.
+        assert_same_predictions(converted, freeze(converted), 2, *sizes, 2, tolerance=5e-4)
     assert errors[False] < 0.95 * errors[True]
 
 
@@ -121,6 +123,8 @@ def test_each_filter_may_have_a_sigma_for_each_axis():
     inputs = keras.Input((8, 9, 2))
     x = keras.layers.DepthwiseConv2D((3, 5), padding="same", name="depth")(inputs)
     model = keras.Model(inputs, keras.layers.Conv2D(3, (5, 2), padding="same", name="conv")(x))
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(size=weight.shape) for weight in model.weights])
     converted, report = convert(
         model, order=3, sigma_sharing="filter", isotropic=False, max_error=1.0, return_report=True
     )
