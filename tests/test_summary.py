@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 
 import keras_njet
-from keras_njet import NJetASPP, NJetConv2D, NJetDepthwiseConv2D, SafeSubsample
+from keras_njet import (
+    NJetASPP,
+    NJetConv1D,
+    NJetConv2D,
+    NJetConv3D,
+    NJetDepthwiseConv1D,
+    NJetDepthwiseConv2D,
+    NJetDepthwiseConv3D,
+    SafeSubsample,
+)
 from keras_njet.summary import format_sigmas
 
 NESTED = """\
@@ -70,6 +79,32 @@ def test_sizes_are_those_of_the_present_scale_and_of_the_real_outputs():
     far.sigma = 2.0
     assert row(lines_of(model), "inner/far") == ["NJetConv2D", "2", "2.00", "9×9", "11×11×3", "22"]
     assert tuple(model.layers[0](np.zeros((1, 16, 16, 1))).shape) == (1, 11, 11, 3)
+
+
+def test_rows_of_signals():
+    layers = [
+        NJetConv1D(4, order=2, sigma=4.0, subsample_rate=4.0, name="conv"),
+        NJetDepthwiseConv1D(sigma=1.0, strides=2, name="depth"),
+        keras.layers.GlobalMaxPooling1D(name="pool"),
+    ]
+    lines = lines_of(keras.Sequential([keras.Input((101, 2)), *layers]))
+    assert row(lines, "conv") == ["NJetConv1D", "2", "4.00", "17", "50×4", "29"]  # 3·2·4 + 4 + 1
+    assert row(lines, "depth") == ["NJetDepthwiseConv1D", "3", "1.00", "5", "25×4", "21"]  # 4·4 + 4 + 1
+    assert row(lines, "pool") == ["GlobalMaxPooling1D", "4"]
+
+
+def test_rows_of_volumes_and_of_a_sigma_for_each_axis():
+    inputs = keras.Input((8, 16, 16, 2))
+    convolution = NJetConv3D(4, order=1, sigma=(0.5, 1.5, 4.0), isotropic=False, subsample_rate=4.0, name="conv")
+    joined = keras.layers.Concatenate()([convolution(inputs), SafeSubsample(convolution, name="sample")(inputs)])
+    model = keras.Model(inputs, NJetDepthwiseConv3D(order=0, sigma=1.0, use_bias=False, name="depth")(joined))
+    lines = lines_of(model)
+    assert row(lines, "conv") == ["NJetConv3D", "1", "0.50–4.00", "3×7×17", "7×12×8×4", "39"]  # 4·2·4 + 4 + 3
+    assert row(lines, "sample") == ["SafeSubsample", "7×12×8×2"]
+    assert row(lines, "depth") == ["NJetDepthwiseConv3D", "0", "1.00", "5×5×5", "7×12×8×6", "7"]
+    assert row(lines_of(model, (8, 16, 16, 2)), "conv")[-2] == "7×12×8×4"
+    with pytest.raises(ValueError, match=r"Received: input_shape=\(8, 16, 2\)"):
+        lines_of(model, (8, 16, 2))
 
 
 def test_sizes_of_images_are_taken_from_the_argument_if_the_model_has_none():

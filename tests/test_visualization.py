@@ -10,7 +10,7 @@ from matplotlib import image
 from matplotlib.figure import Figure
 
 import keras_njet
-from keras_njet import NJetASPP, NJetConv2D, NJetDepthwiseConv2D, visualization
+from keras_njet import NJetASPP, NJetConv1D, NJetConv2D, NJetConv3D, NJetDepthwiseConv2D, visualization
 from keras_njet.visualization import (
     effective_receptive_field,
     plot_effective_receptive_field,
@@ -22,8 +22,8 @@ from keras_njet.visualization import (
 RNG = np.random.default_rng(0)
 
 
-def built(layer, channels=2):
-    layer.build((None, 20, 20, channels))
+def built(layer, channels=2, axes=2):
+    layer.build((None, *[20] * axes, channels))
     return layer
 
 
@@ -124,6 +124,20 @@ def test_sizes_of_feature_maps_of_chosen_layers_of_one_model_for_given_images():
     assert plot_feature_map_sizes(model, (16, 64, 1), layers=lambda layer: "pool" in layer.name, ax=ax) is figure
     np.testing.assert_allclose(lines_in(figure)["whole"], ([1, 2], [16.0, np.sqrt(3 * 15)]))  # √(8·32), ...
     assert [label.get_text() for label in ax.get_xticklabels()] == ["pool1", "inner/pool2"]
+
+
+@pytest.mark.parametrize(
+    ("convolution", "sizes", "expected"),
+    [(NJetConv1D, (64,), [64, 32]), (NJetConv3D, (4, 16, 8), [8, (3 * 8 * 2) ** (1 / 3)])],
+)
+def test_sizes_of_signals_and_volumes(convolution, sizes, expected):
+    sigma = (4.0,) if len(sizes) == 1 else (1.0, 4.0, 8.0)
+    layers = [
+        convolution(1, order=1, name="conv1"),
+        convolution(1, order=1, sigma=sigma, isotropic=False, subsample_rate=4.0, name="conv2"),
+    ]
+    model = keras.Sequential([keras.Input((*sizes, 1)), *layers], name="model")
+    np.testing.assert_allclose(lines_in(plot_feature_map_sizes(model))["model"], ([1, 2], expected))
 
 
 def test_layers_have_numbers_where_their_names_differ():
@@ -230,12 +244,26 @@ def test_sigma_over_the_epochs_of_a_fit(tmp_path):
     assert list(lines_in(of_dict)) == ["a/b"]
 
 
+def test_sigma_of_each_axis_over_the_epochs_of_a_fit():
+    layers = [NJetConv3D(1, order=1, isotropic=False, name="conv"), NJetConv3D(1, order=1, name="other")]
+    model = keras.Sequential([keras.Input((4, 5, 6, 1)), *layers])
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    x, y = RNG.normal(size=(2, 4, 5, 6, 1)), RNG.normal(size=(2, 4, 5, 6, 1))
+    history = model.fit(x, y, epochs=2, verbose=0, callbacks=[keras_njet.ResolutionCallback()])
+    lines = lines_in(plot_sigma(history))
+    assert list(lines) == ["conv depth", "conv height", "conv width", "other"]
+    np.testing.assert_array_equal(lines["conv height"], ([1, 2], history.history["conv/sigma_height"]))
+    assert len({tuple(values) for _, values in lines.values()}) == 4
+
+
 @pytest.mark.parametrize(
     ("message", "draw"),
     [
         ("Received: layer=3", lambda: plot_filters(3)),
         ("Received: layer=<NJetConv2D", lambda: plot_filters(NJetConv2D(2))),
         ("Received: layer=<Conv1D", lambda: plot_filters(built(NJetConv2D(2)), built_1d())),
+        ("must have a 2-D kernel.*layer=<NJetConv1D", lambda: plot_filters(built(NJetConv1D(2), axes=1))),
+        ("must have a 2-D kernel.*layer=<NJetConv3D", lambda: plot_filters(built(NJetConv3D(2), axes=3))),
         ("Received: count=0", lambda: plot_filters(built(NJetConv2D(2)), count=0)),
         ("Received: channel=2", lambda: plot_filters(built(NJetConv2D(2)), channel=2)),
         ("Received: channel=-1", lambda: plot_filters(built(NJetDepthwiseConv2D()), channel=-1)),

@@ -236,13 +236,13 @@ def _obstacle(layer, undilate):
     sizes, strides, dilations = layer.kernel_size, layer.strides, layer.dilation_rate
     if set(sizes) == {1}:
         return "its filters have one pixel"
+    if layer.padding == "causal":
+        return 'its padding is "causal", and N-Jet filters look both ways'
     if max(dilations) > 1 and not undilate:
         return "it is dilated, and `undilate` is False"
     is_square = len(set(sizes)) == 1 and sizes[0] % 2 == 1
     if not is_square and (layer.padding == "valid" or max(strides) > 1 or max(dilations) > 1):
         return 'filters of unequal or even sizes need padding="same" and neither strides nor dilation'
-    if layer.padding == "causal":
-        return 'its padding is "causal", and N-Jet filters look both ways'
     if len(set(dilations)) > 1:
         return "its dilation rates differ"
     if layer.padding == "same" and max(strides) > min(sizes):

@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras.src.testing import TestCase
 
-from keras_njet import NJetConv2D, SafeSubsample
+from keras_njet import NJetConv1D, NJetConv2D, NJetConv3D, SafeSubsample
 from tests.oracles import bilinear_resize, layer_gradients, to_numpy
 
 RNG = np.random.default_rng(0)
+LAYERS = {1: NJetConv1D, 2: NJetConv2D, 3: NJetConv3D}
 
 
 @given(
@@ -31,6 +32,67 @@ def test_maps_are_resampled_to_the_size_the_paper_gives(height, width, sigma, ra
     for new, old in zip(outputs.shape[1:3], (height, width), strict=True):
         assert new == max(1, int(np.floor(old * 0.5 ** (sigma / rate) * (1 + 1e-5))))
     np.testing.assert_allclose(outputs, bilinear_resize(x, *outputs.shape[1:3]), atol=1e-5)
+
+
+def interpolated(x, new_sizes):
+    """A "channels_last" map, interpolated linearly by NumPy along one axis after the other."""
+    for axis, new in enumerate(new_sizes, start=1):
+        old = x.shape[axis]
+        centres = (np.arange(new) + 0.5) * old / new - 0.5
+        x = np.apply_along_axis(lambda line, at, known: np.interp(at, known, line), axis, x, centres, np.arange(old))
+    return x
+
+
+@given(
+    sizes=st.lists(st.integers(1, 12), min_size=1, max_size=3),
+    sigmas=st.lists(st.floats(0.1, 20.0), min_size=3, max_size=3),
+    isotropic=st.booleans(),
+    data_format=st.sampled_from(["channels_last", "channels_first"]),
+)
+@settings(max_examples=20, deadline=None)
+def test_signals_and_volumes_are_resampled_with_the_sigma_of_each_axis(sizes, sigmas, isotropic, data_format):
+    axes = len(sizes)
+    source = LAYERS[axes](1, order=1, sigma=sigmas[0] if isotropic else tuple(sigmas[:axes]), isotropic=isotropic)
+    source.build((None, *sizes, 1))
+    x = np.random.default_rng(sizes[0]).normal(size=(2, *sizes, 3)).astype("float32")
+    inputs = x if data_format == "channels_last" else np.moveaxis(x, -1, 1)
+    outputs = to_numpy(SafeSubsample(source, data_format=data_format)(inputs))
+    outputs = outputs if data_format == "channels_last" else np.moveaxis(outputs, 1, -1)
+    along = sigmas[:1] * axes if isotropic else sigmas[:axes]
+    new_sizes = [max(1, int(old * 0.5 ** (sigma / 4) * (1 + 1e-5))) for old, sigma in zip(sizes, along, strict=True)]
+    assert outputs.shape == (2, *new_sizes, 3)
+    np.testing.assert_allclose(outputs, interpolated(x, new_sizes), atol=1e-5)
+
+
+def test_long_signals_are_resampled_as_short_ones():
+    # Their matrix would have 16,000 · 11,313 entries.
+    source = NJetConv1D(1, sigma=2.0)
+    source.build((None, 16000, 1))
+    x = RNG.normal(size=(2, 16000, 3)).astype("float32")
+    np.testing.assert_allclose(to_numpy(SafeSubsample(source)(x)), interpolated(x, [11313]), atol=1e-5)
+
+
+@pytest.mark.parametrize("isotropic", [True, False])
+@pytest.mark.parametrize("arguments", [{}, {"strides": 2, "groups": 2}, {"padding": "valid"}, {"padding": 1}])
+@pytest.mark.parametrize("axes", [1, 3])
+def test_layers_of_signals_and_volumes_that_subsample_give_the_same_as_two(axes, arguments, isotropic):
+    x = RNG.normal(size=(2, *(13, 9, 10)[:axes], 2)).astype("float32")
+    sigma = 1.7 if isotropic else (1.7, 0.7, 1.2)[:axes]
+    arguments = {"order": 1, "sigma": sigma, "isotropic": isotropic, **arguments}
+    both, alone = LAYERS[axes](4, subsample_rate=3.0, **arguments), LAYERS[axes](4, **arguments)
+    both.build(x.shape)
+    alone.build(x.shape)
+    alone.set_weights(both.get_weights())
+    separate = SafeSubsample(alone, rate=3.0)(alone(x))
+    np.testing.assert_allclose(to_numpy(both(x)), to_numpy(separate), atol=1e-5)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_a_map_with_other_axes_than_that_of_the_source_is_named_in_the_error(axes):
+    source = LAYERS[axes](1)
+    for other in {1, 2, 3} - {axes}:
+        with pytest.raises(ValueError, match=rf"whose σ it follows: {axes}. Received: inputs with {other} axes"):
+            SafeSubsample(source)(np.zeros((1, *[4] * other, 1), "float32"))
 
 
 @pytest.mark.parametrize("implementation", ["matrix", "dense", "auto"])
@@ -70,8 +132,8 @@ class LayerTest(TestCase):
     """Keras' own tests of a layer."""
 
     def run_all(self, shape, output_shape, **arguments):
-        source = NJetConv2D(1, name="source")
-        source.build((None, 8, 8, 1))
+        source = LAYERS[len(shape) - 2](1, name="source")
+        source.build((None, *[8] * (len(shape) - 2), 1))
         self.run_layer_test(
             SafeSubsample,
             init_kwargs={"source": source, **arguments},
@@ -89,6 +151,12 @@ class LayerTest(TestCase):
 
     def test_channels_first(self):
         self.run_all((2, 4, 8, 9), (2, 4, None, None), data_format="channels_first")
+
+    def test_signals(self):
+        self.run_all((2, 8, 4), (2, None, 4))
+
+    def test_volumes(self):
+        self.run_all((2, 4, 8, 9, 7), (2, 4, None, None, None), data_format="channels_first")
 
 
 def test_symbolic_shape_is_unknown_since_it_is_learned():

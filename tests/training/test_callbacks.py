@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_njet import NJetConv2D, ResolutionCallback
+from keras_njet import NJetConv1D, NJetConv2D, NJetConv3D, NJetDepthwiseConv1D, ResolutionCallback
 
 
 def fit(**arguments):
@@ -22,6 +22,46 @@ def test_history_has_sigma_and_size_of_every_layer_at_any_depth():
     assert history["top/sigma"] == pytest.approx([0.8, 0.8])
     assert history["top/kernel_size"] == [5, 5]
     assert history["top/height"] == history["top/width"] == [9, 9]
+
+
+def history_of(*layers, sizes):
+    model = keras.Sequential([keras.Input((*sizes, 1)), *layers])
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    x = np.zeros((2, *sizes, 1))
+    y = np.zeros(model(x).shape)
+    history = model.fit(x, y, verbose=0, callbacks=[ResolutionCallback()]).history
+    return {name: value for name, (value,) in history.items() if name != "loss"}
+
+
+def test_logs_of_signals():
+    layers = [NJetConv1D(2, sigma=4.0, strides=2, name="conv"), NJetDepthwiseConv1D(sigma=0.5, name="depth")]
+    assert history_of(*layers, sizes=(21,)) == {
+        "conv/sigma": 4.0,
+        "conv/kernel_size": 17,
+        "conv/length": 11,
+        "depth/sigma": 0.5,
+        "depth/kernel_size": 3,
+        "depth/length": 11,
+    }
+
+
+@pytest.mark.parametrize("isotropic", [True, False])
+def test_logs_of_volumes(isotropic):
+    sigma = 1.5 if isotropic else (0.5, 2.0, 1.5)
+    layer = NJetConv3D(2, order=1, sigma=sigma, isotropic=isotropic, name="conv")
+    of_sigma = {"sigma": 1.5} if isotropic else {"sigma_depth": 0.5, "sigma_height": 2.0, "sigma_width": 1.5}
+    expected = {**of_sigma, "kernel_size": 7 if isotropic else 9, "depth": 4, "height": 5, "width": 6}
+    found = history_of(layer, sizes=(4, 5, 6))
+    assert found == pytest.approx({f"conv/{name}": value for name, value in expected.items()})
+
+
+def test_logs_of_a_sigma_for_each_axis_are_the_largest_along_it():
+    layer = NJetConv2D(2, isotropic=False, sigma_sharing="filter", name="conv")
+    layer.build((None, 8, 9, 1))
+    layer.sigma = [[0.5, 2.0], [1.0, 0.5]]
+    found = history_of(layer, sizes=(8, 9))
+    expected = {"sigma_height": 1.0, "sigma_width": 2.0, "kernel_size": 9, "height": 8, "width": 9}
+    assert found == pytest.approx({f"conv/{name}": value for name, value in expected.items()})
 
 
 def test_a_training_that_diverged_is_logged_as_such():

@@ -4,7 +4,16 @@ import keras
 import numpy as np
 import pytest
 
-from keras_njet import NJetConv2D, NJetDepthwiseConv2D, convert, fit_filters
+from keras_njet import (
+    NJetConv1D,
+    NJetConv2D,
+    NJetConv3D,
+    NJetDepthwiseConv1D,
+    NJetDepthwiseConv2D,
+    convert,
+    fit_filters,
+    freeze,
+)
 from tests.oracles import to_numpy
 
 RNG = np.random.default_rng(0)
@@ -51,6 +60,79 @@ def test_a_converted_depthwise_convolution_has_its_outputs(strides, padding):
     converted = convert(model)
     assert type(converted.get_layer("conv")) is NJetDepthwiseConv2D
     assert_same_predictions(model, converted, 2, 9, 12, 4)
+
+
+@pytest.mark.parametrize(
+    ("layer", "order", "kind"),
+    [
+        (keras.layers.Conv1D(4, 3, bias_initializer="normal", activation="relu"), 2, NJetConv1D),
+        (keras.layers.Conv1D(4, 5, 2, "same", groups=2), 4, NJetConv1D),
+        (keras.layers.Conv1D(4, 2, padding="same"), 2, NJetConv1D),
+        (keras.layers.DepthwiseConv1D(3, 2, "valid", 2, bias_initializer="normal"), 2, NJetDepthwiseConv1D),
+        (keras.layers.DepthwiseConv1D(3, padding="same"), 2, NJetDepthwiseConv1D),
+        (keras.layers.Conv3D(3, 3, bias_initializer="normal"), 6, NJetConv3D),
+        (keras.layers.Conv3D(3, 3, (2, 1, 3), "same"), 6, NJetConv3D),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_converted_and_frozen_convolutions_of_signals_and_volumes_have_their_outputs(layer, order, kind):
+    # The orders are those that meet all filters of these sizes exactly: 2 along each axis of three pixels, in total.
+    sizes = (12,) if kind is not NJetConv3D else (7, 5, 6)
+    model = keras.Sequential([keras.Input((*sizes, 2)), layer])
+    converted, (row,) = convert(model, order=order, return_report=True)
+    assert type(converted.layers[0]) is kind
+    assert row.error < 1e-6
+    assert row.kernel_size == tuple(layer.kernel_size)
+    assert len(row.new_kernel_size) == len(sizes)
+    assert converted.output_shape == model.output_shape
+    assert_same_predictions(model, converted, 2, *sizes, 2, tolerance=1e-5)
+    frozen = freeze(converted)
+    assert type(frozen.layers[1]) is type(layer)
+    assert_same_predictions(model, frozen, 2, *sizes, 2, tolerance=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("layer", "sizes"),
+    [
+        (keras.layers.Conv2D(3, (1, 5), padding="same"), (8, 9)),
+        (keras.layers.Conv2D(3, (6, 3), padding="same"), (8, 9)),
+        (keras.layers.Conv3D(3, (1, 3, 3), padding="same"), (4, 6, 5)),
+    ],
+    ids=["1x5", "6x3", "1x3x3"],
+)
+def test_filters_of_unequal_sizes_are_met_better_by_a_sigma_for_each_axis(layer, sizes):
+    model = keras.Sequential([keras.Input((*sizes, 2)), layer])
+    rng = np.random.default_rng(0)
+    layer.set_weights([rng.normal(size=weight.shape) for weight in layer.weights])
+    errors = {}
+    for isotropic in (True, False):
+        converted, (row,) = convert(model, isotropic=isotropic, max_error=1.0, return_report=True)
+        twin = converted.layers[0]
+        fitted = fit_filters(layer.kernel, order=4, isotropic=isotropic)
+        np.testing.assert_allclose(to_numpy(twin.sigma), fitted.sigma, rtol=1e-5)
+        assert row.sigma == pytest.approx(np.max(fitted.sigma))
+        assert row.error == pytest.approx(fitted.error)
+        errors[isotropic] = row.error
+        assert_same_predictions(model, converted, 2, *sizes, 2, tolerance=3 * row.error + 1e-5)
+        # At a σ far below a pixel coefficients are in the thousands, and cancel: more rounding than usual.
+        assert_same_predictions(converted, freeze(converted), 2, *sizes, 2, tolerance=5e-4)
+    assert errors[False] < 0.95 * errors[True]
+
+
+def test_each_filter_may_have_a_sigma_for_each_axis():
+    inputs = keras.Input((8, 9, 2))
+    x = keras.layers.DepthwiseConv2D((3, 5), padding="same", name="depth")(inputs)
+    model = keras.Model(inputs, keras.layers.Conv2D(3, (5, 2), padding="same", name="conv")(x))
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(size=weight.shape) for weight in model.weights])
+    converted, report = convert(
+        model, order=3, sigma_sharing="filter", isotropic=False, max_error=1.0, return_report=True
+    )
+    assert {row.name: converted.get_layer(row.name).sigma.shape for row in report} == {"depth": (2, 2), "conv": (3, 2)}
+    of_layer = {row.name: row for row in convert(model, order=3, isotropic=False, max_error=1.0, return_report=True)[1]}
+    for row in report:
+        assert row.error < of_layer[row.name].error
+    assert_same_predictions(converted, freeze(converted), 2, 8, 9, 2, tolerance=1e-5)
 
 
 def test_regularizers_constraints_dtype_and_trainable_stay():
@@ -181,6 +263,11 @@ def test_what_cannot_be_converted_is_said_and_the_model_stays():
 
     transposed = model(keras.layers.Conv2DTranspose(4, 3, name="up"))
     pointwise = model(keras.layers.Conv2D(4, 1, name="point"))
+
+    def causal(*arguments, **more):
+        layer = keras.layers.Conv1D(4, *arguments, padding="causal", name="causal", **more)
+        return keras.Sequential([keras.Input((9, 2)), layer])
+
     convolution = model(keras.layers.Conv2D(4, 3, name="conv"))
     for bad, arguments, message in (
         (model(keras.layers.Flatten()), {}, "filters larger than a pixel.*Received: model="),
@@ -190,6 +277,10 @@ def test_what_cannot_be_converted_is_said_and_the_model_stays():
         (pointwise, {"layers": "point"}, "its filters have one pixel"),
         (model(keras.layers.Conv2D(4, 2, name="even")), {"layers": "even"}, "even sizes"),
         (model(keras.layers.Conv2D(4, 3, 4, "same", name="far")), {"layers": "far"}, "strides are larger"),
+        (causal(3), {"layers": "causal"}, "\"causal\", and N-Jet filters look both ways. Received: layers='causal'"),
+        (causal(2, 2), {"layers": "causal"}, 'its padding is "causal"'),
+        (causal(3, dilation_rate=2), {"layers": "causal", "undilate": True}, 'its padding is "causal"'),
+        (causal(3), {}, "filters larger than a pixel"),
         (convolution, {"layers": "missing"}, "Received: layers='missing'"),
         (convolution, {"order": 1, "max_error": 0.1}, "Expected at most 0.1.*Received: order=1"),
         (convolution, {"order": -1}, "Received: order=-1"),

@@ -7,12 +7,27 @@ import keras
 import numpy as np
 import pytest
 
-from keras_njet import NJetASPP, NJetConv2D, NJetDepthwiseConv2D, SafeSubsample, convert, freeze
+from keras_njet import (
+    NJetASPP,
+    NJetConv1D,
+    NJetConv2D,
+    NJetConv3D,
+    NJetDepthwiseConv1D,
+    NJetDepthwiseConv2D,
+    NJetDepthwiseConv3D,
+    SafeSubsample,
+    convert,
+    freeze,
+)
 from keras_njet._backend import inner_layers
 from keras_njet.layers import ASPP, ResizeLike
 from tests.oracles import to_numpy
 
 RNG = np.random.default_rng(0)
+SIZES = (13, 9, 8)
+SIGMAS = (0.6, 1.7, 1.1)
+LAYERS = {1: NJetConv1D, 3: NJetConv3D}
+DEPTHWISE = {1: NJetDepthwiseConv1D, 2: NJetDepthwiseConv2D, 3: NJetDepthwiseConv3D}
 
 
 def images(*shape):
@@ -61,11 +76,81 @@ def test_a_depthwise_convolution(padding):
     assert type(frozen.get_layer("njet")) is keras.layers.DepthwiseConv2D
 
 
-def test_channels_first():
+def test_strides_of_a_depthwise_convolution_may_differ():
+    layer = NJetDepthwiseConv2D(depth_multiplier=2, strides=(2, 1), name="njet")
+    assert_frozen(one_layer(layer, 11, 8, 3), 2, 11, 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("padding", "strides", "isotropic"),
+    [
+        ("same", (5, 3, 1), True),  # strides larger than the filters
+        ("same", 1, False),
+        ("valid", 2, False),
+        (0, 1, True),  # zeros around the input
+        (2, (2, 1, 3), False),  # zeros around the filters along an axis, around the input along another
+    ],
+)
+@pytest.mark.parametrize("axes", [1, 3])
+def test_a_convolution_of_signals_and_volumes(axes, padding, strides, isotropic):
+    layer = LAYERS[axes](
+        4,
+        order=2,
+        sigma=1.2 if isotropic else SIGMAS[:axes],
+        isotropic=isotropic,
+        padding=padding,
+        strides=strides if isinstance(strides, int) else strides[:axes],
+        groups=2,
+        activation="relu",
+        bias_initializer="normal",
+        name="njet",
+    )
+    frozen = assert_frozen(one_layer(layer, *SIZES[:axes], 2), 2, *SIZES[:axes], 2)
+    assert type(frozen.get_layer("njet")) is {1: keras.layers.Conv1D, 3: keras.layers.Conv3D}[axes]
+
+
+@pytest.mark.parametrize(("padding", "isotropic"), [("same", True), (1, False)])
+@pytest.mark.parametrize("axes", [1, 3])
+def test_a_depthwise_convolution_of_signals_and_volumes(axes, padding, isotropic):
+    sigma = 1.2 if isotropic else SIGMAS[:axes]
+    layer = DEPTHWISE[axes](
+        depth_multiplier=2, sigma=sigma, isotropic=isotropic, strides=2, padding=padding, order=2, name="njet"
+    )
+    frozen = assert_frozen(one_layer(layer, *SIZES[:axes], 3), 2, *SIZES[:axes], 3)
+    assert type(frozen.get_layer("njet")) is {1: keras.layers.DepthwiseConv1D, 3: keras.layers.Conv3D}[axes]
+
+
+@pytest.mark.parametrize(("axes", "kind"), [(1, "filters"), (1, "depthwise"), (2, "filters"), (3, "depthwise")])
+def test_channels_first(axes, kind):
     if keras.backend.backend() == "tensorflow":
         pytest.skip("TensorFlow's convolution on a CPU has no channels_first")
-    layer = NJetConv2D(3, subsample_rate=2.0, data_format="channels_first", activation="relu")
-    assert_frozen(one_layer(layer, 4, 10, 9), 2, 4, 10, 9)
+    arguments = {"order": 1, "subsample_rate": 2.0, "data_format": "channels_first", "activation": "relu"}
+    convolution = {**LAYERS, 2: NJetConv2D}[axes]
+    layer = DEPTHWISE[axes](**arguments) if kind == "depthwise" else convolution(3, **arguments)
+    assert_frozen(one_layer(layer, 4, *SIZES[:axes]), 2, 4, *SIZES[:axes])
+
+
+@pytest.mark.parametrize(("sigma", "isotropic"), [(2.5, True), ((0.3, 7.0, 2.5), False)])
+@pytest.mark.parametrize("axes", [1, 3])
+def test_signals_and_volumes_that_follow_sigma_become_fixed(axes, sigma, isotropic):
+    sizes = SIZES[:axes]
+    sigma = sigma if isotropic else sigma[:axes]
+    inputs = keras.Input((*sizes, 2))
+    source = LAYERS[axes](2, order=2, sigma=sigma, isotropic=isotropic, subsample_rate=4.0, activation="tanh")
+    x = keras.layers.Concatenate()([source(inputs), SafeSubsample(source)(inputs)])
+    model = keras.Model(inputs, SafeSubsample(source, rate=8.0)(x))
+    frozen = assert_frozen(model, 2, *sizes, 2)
+    halved = [int(s * 0.5 ** (one / 4)) for s, one in zip(sizes, np.broadcast_to(sigma, axes), strict=True)]
+    expected = [max(1, int(s * 0.5 ** (one / 8))) for s, one in zip(halved, np.broadcast_to(sigma, axes), strict=True)]
+    assert frozen.output_shape == (None, *expected, 4)
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+def test_signals_and_volumes_of_any_size(axes):
+    model = one_layer(LAYERS[axes](2, order=1, subsample_rate=4.0), *[None] * axes, 2)
+    with pytest.raises(ValueError, match=r"`input_shape` must give.*Received: input_shape=None"):
+        freeze(model)
+    assert_frozen(model, 2, *SIZES[:axes], 2, input_shape=(*SIZES[:axes], 2))
 
 
 @pytest.mark.parametrize("tied", [True, False])
