@@ -184,9 +184,9 @@ def plot(results, path):
     rows = results["runs"]
     figure, (scales, accuracies) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
     for row in select(rows, "N-Jet"):
-        for number, (layer, sigma) in enumerate(row["sigma"].items()):
+        for index, (layer, sigma) in enumerate(row["sigma"].items()):
             label = layer if row["seed"] == 0 else None
-            scales.plot([1.0, *sigma], color=f"C{number}", alpha=0.7, label=label)
+            scales.plot([1.0, *sigma], color=f"C{index}", alpha=0.7, label=label)
     scales.set(xlabel="epoch", ylabel="learned σ (time steps)", title="scales of the N-Jet layers, a line a seed")
     scales.legend()
     methods = list(dict.fromkeys(row["method"] for row in rows))

@@ -11,7 +11,7 @@ Data, sizes, depths, methods and the dilation rate are the paper's, and so are �
 subsampling with r = 4 after each N-Jet layer. It does not say how many filters there are, how the networks classify and
 how they are trained: here by global max pooling and a linear classifier, and by Adam with a learning rate that falls to
 zero. An N-Jet of order 3 has about as many parameters as 3×3 filters. What differs: the paper has a ReLU after each
-convolution, here batch normalisation stands between the two, for without it not every network began to learn.
+convolution, here batch normalisation stands between the two, because without it not every network began to learn.
 --size makes the images of both sets smaller.
 
 Writes into --out: table.md (accuracy on the test set, mean ± standard deviation over seeds), results.json (that of each
@@ -191,7 +191,7 @@ def plot(rows, arguments, path):
     methods = list(dict.fromkeys(row["method"] for row in rows))
     figure, panels = plt.subplots(1, len(DEPTHS), figsize=(9, 3.5), sharex=True, sharey=True, layout="constrained")
     for axes, depth in zip(panels, DEPTHS, strict=True):
-        for number, name in enumerate(FACTORS):
+        for index, name in enumerate(FACTORS):
             accuracies = [
                 [row["test_accuracy"] for row in select(rows, method=method, layers=depth, data=name)]
                 for method in methods
@@ -200,9 +200,9 @@ def plot(rows, arguments, path):
             size = FACTORS[name] * arguments.size
             axes.errorbar(
                 [statistics.mean(values) for values in accuracies],
-                np.arange(len(methods)) + 0.2 * (number - 0.5),
+                np.arange(len(methods)) + 0.2 * (index - 0.5),
                 xerr=deviations,
-                fmt="os"[number],
+                fmt="os"[index],
                 capsize=3,
                 label=f"{name}, {size}×{size} pixels",
             )

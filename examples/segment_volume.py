@@ -224,9 +224,9 @@ def predict(model, x):
 def scores(truth, predicted):
     """The share of voxels that are right, and the intersection over union of each class."""
     found = {"test_accuracy": float(np.mean(truth == predicted))}
-    for number, name in enumerate(CLASSES):
-        union = np.sum((truth == number) | (predicted == number))
-        found[f"{name}_iou"] = float(np.sum((truth == number) & (predicted == number)) / max(union, 1))
+    for index, name in enumerate(CLASSES):
+        union = np.sum((truth == index) | (predicted == index))
+        found[f"{name}_iou"] = float(np.sum((truth == index) & (predicted == index)) / max(union, 1))
     return found
 
 

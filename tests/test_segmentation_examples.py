@@ -32,8 +32,8 @@ def test_multiscale_images_are_four_enlarged_objects(scale, size):
     assert x.min() >= 0
     assert x.max() <= 1
     assert dataset[2][0].shape[0] == 1
-    for number, (image, mask) in enumerate(zip(x[..., 0], y, strict=True)):
-        again, _ = dataset.sample(number)
+    for index, (image, mask) in enumerate(zip(x[..., 0], y, strict=True)):
+        again, _ = dataset.sample(index)
         np.testing.assert_array_equal(image, again[..., 0])
         np.testing.assert_array_equal(mask == 0, image == 0)
         np.testing.assert_array_equal(mask == 255, (image > 0) & (image < 0.2))

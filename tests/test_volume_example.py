@@ -31,8 +31,8 @@ def stack(tmp_path_factory):
     image = np.where(cells, 200, 60) + rng.integers(-40, 40, SHAPE)
     for name, volume in (("image", image), ("label", 255 * cells)):
         (folder / "isbi-em" / name).mkdir(parents=True)
-        for number, plane in enumerate(volume):
-            Image.fromarray(plane.astype("uint8")).save(folder / "isbi-em" / name / f"{number}.png")
+        for index, plane in enumerate(volume):
+            Image.fromarray(plane.astype("uint8")).save(folder / "isbi-em" / name / f"{index}.png")
     return folder, image, cells
 
 
@@ -104,8 +104,8 @@ def test_scores_are_those_of_scikit_learn(script):
     truth, predicted = np.random.default_rng(0).integers(0, 2, size=(2, 3, 8, 8))
     found = script.scores(truth, predicted)
     assert found["test_accuracy"] == pytest.approx(accuracy_score(truth.ravel(), predicted.ravel()))
-    for number, name in enumerate(("membranes", "cells")):
-        expected = jaccard_score(truth.ravel(), predicted.ravel(), pos_label=number)
+    for index, name in enumerate(("membranes", "cells")):
+        expected = jaccard_score(truth.ravel(), predicted.ravel(), pos_label=index)
         assert found[f"{name}_iou"] == pytest.approx(expected)
 
 

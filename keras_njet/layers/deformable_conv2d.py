@@ -228,6 +228,6 @@ def _taps(size, new_size, kernel_size, stride, dilation_rate, padding, dtype):
 def _split(positions, size):
     """The pixel before each position along an axis with one pixel of zeros at either end, and the distance from it."""
     positions = ops.clip(positions, -1.0, ops.cast(size, positions.dtype))
-    # Clipped once more as integers, for an offset that has diverged to NaN must not read out of range.
+    # Clipped once more as integers, because an offset that has diverged to NaN must not read out of range.
     before = ops.clip(ops.cast(ops.floor(positions), "int32"), -1, size - 1)
     return before + 1, positions - ops.cast(before, positions.dtype)

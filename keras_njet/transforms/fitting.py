@@ -13,7 +13,7 @@ from keras_njet.convolution.sizes import filter_radius
 _STEPS_AN_OCTAVE = 24
 _SWEEPS = 5  # over the axes, at most
 _TIE = 1e-6  # share of the energy of the filters
-_TIE_OF_AXES = 1e-10  # smaller, for what is lost adds up over axes and sweeps
+_TIE_OF_AXES = 1e-10  # smaller, as what is lost adds up over axes and sweeps
 _RANK = 1e-6  # singular values below this share of the largest count as 0
 
 

@@ -68,11 +68,11 @@ def test_gradients_of_all_sigmas_are_those_of_finite_differences(kind, arguments
     weights = RNG.normal(size=to_numpy(layer(X)).shape).astype("float32")
     *_, of_log2_sigma = layer_gradients(layer, X, weights)
     assert of_log2_sigma.shape == sigmas.shape
-    for number, found in enumerate(of_log2_sigma):
+    for index, found in enumerate(of_log2_sigma):
         ends = []
         for step in (1e-4, -1e-4):
             moved = of_each.copy()
-            moved[number] *= 2.0**step
+            moved[index] *= 2.0**step
             ends.append(np.sum(weights * expected_outputs(layer, moved)))
         tolerance = 1e-3 * float(np.linalg.norm(weights))
         assert found == pytest.approx((ends[0] - ends[1]) / 2e-4, rel=1e-2, abs=tolerance)

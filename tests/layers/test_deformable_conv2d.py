@@ -125,12 +125,12 @@ def test_gradients_are_those_of_finite_differences():
         offsets = by_loops(x, np.zeros((1, 5, 4, 18)), offset_kernel, *geometry) + offset_bias
         return np.sum(weights * (by_loops(x, offsets, kernel, *geometry) + bias))
 
-    for number, gradient in enumerate(gradients(loss, *points)):
-        direction = RNG.uniform(-1, 1, size=points[number].shape)
+    for index, gradient in enumerate(gradients(loss, *points)):
+        direction = RNG.uniform(-1, 1, size=points[index].shape)
         ends = []
         for step in (1e-6, -1e-6):
             moved = [point.astype("float64") for point in points]
-            moved[number] += step * direction
+            moved[index] += step * direction
             ends.append(expected_loss(*moved))
         change = (ends[0] - ends[1]) / 2e-6
         np.testing.assert_allclose(np.sum(gradient * direction), change, rtol=1e-3, atol=1e-3)
