@@ -134,10 +134,10 @@ class BaseNJetConv(NJetLayer):
 
     def convolution_op(self, x):
         """Convolves a "channels_last" feature map; neither bias nor activation."""
-        run = Run(self, x)
+        run = Run(x)
         convolution = self._convolution([self._axis(x, index, run) for index in range(self.rank)])
         self._map_size = convolution.workload.out_size
-        follow = functools.partial(run.size, self.log2_sigma, None)
+        follow = functools.partial(run.size, self, self.log2_sigma, None)
         chosen, everywhere = evaluations.choose(convolution, self.implementation, run.phase, follow)
         coefficients = ops.convert_to_tensor(self.coefficients)
         sigma = self.log2_sigma.sigma(convolution.basis_dtype)
@@ -158,13 +158,13 @@ class BaseNJetConv(NJetLayer):
             ⌊s·½^(σ/r)⌋, of the type of `size`.
         """
         if isinstance(size, int):
-            return run.size(self.log2_sigma, index, sizes.subsampled_size, size, rate)
+            return run.size(self, self.log2_sigma, index, sizes.subsampled_size, size, rate)
         if not ops.is_tensor(size):
             raise ValueError(
                 "The size of a feature map that is subsampled must be known, or a tensor; JAX can't derive the new one "
                 f"from a symbolic size. Received: size={size}"
             )
-        return sizes.size_of_parts(size, run.size(self.log2_sigma, index, sizes.kept_parts, rate))
+        return sizes.size_of_parts(size, run.size(self, self.log2_sigma, index, sizes.kept_parts, rate))
 
     def check_one_sigma(self):
         """Raises an error if filters have scales of their own: the size of a feature map can only follow one."""
@@ -295,7 +295,7 @@ class BaseNJetConv(NJetLayer):
     def _axis(self, x, index, run):
         size, stride, margin = ops.shape(x)[1 + index], self.strides[index], self.padding
         if margin == "valid":
-            margin = run.size(self.log2_sigma, index, sizes.filter_radius, self.extent)
+            margin = run.size(self, self.log2_sigma, index, sizes.filter_radius, self.extent)
         start, count = strided_positions(size, stride, margin)
         if self.subsample_rate is None:
             return Axis(size, start, stride, count, count)

@@ -72,7 +72,7 @@ class SafeSubsample(NJetLayer):
         self.built = True
 
     def call(self, inputs):
-        run = Run(self, inputs)
+        run = Run(inputs)
         source = self.find_source(run.model)
         x = channels_last(inputs, self.data_format)
         self._check_axes(source, len(x.shape) - 2)

@@ -68,20 +68,19 @@ class Run:
     """The present call of a layer: the model that is being run, looked up once, and the sizes it runs with.
 
     Args:
-        layer: The layer that is being called.
-        inputs: The tensor it is called on.
+        inputs: The tensor that the layer is called on.
     """
 
-    def __init__(self, layer: keras.Layer, inputs):
-        self.layer = layer
+    def __init__(self, inputs):
         self.is_traced = _backend.is_traced(inputs)
         self.is_symbolic = _backend.in_symbolic_scope()
         self.model, self.method = _backend.calling_model()
 
-    def size(self, scale, axis: int | None, size_of, *args, slack: int = 0) -> int:
+    def size(self, layer: keras.Layer, scale, axis: int | None, size_of, *args, slack: int = 0) -> int:
         """Computes a size that depends on σ, and has the model that is being run follow it.
 
         Args:
+            layer: The layer that has the scale.
             scale: `ScaleVariable` that decides the size.
             axis: Index of the axis of the feature map whose σ counts, or None for the largest σ of all.
             size_of: Function of `keras_njet.convolution.sizes` that returns a whole number.
@@ -93,7 +92,7 @@ class Run:
             `size_of(σ, *args)`; or what it was when the model was compiled, up to `slack` more.
         """
         if not slack and self._is_in_a_function_of_the_users() and scale.trainable:
-            self._warn_not_followed()
+            _warn_not_followed(layer)
         if self.model is None or self.is_symbolic:
             return size_of(scale.largest(axis), *args)
         if not hasattr(self.model, "_njet_follower"):
@@ -117,16 +116,6 @@ class Run:
     def _is_in_a_function_of_the_users(self):
         is_trained = _backend.is_training() is not False
         return self.method is None and self.is_traced and is_trained and not self.is_symbolic
-
-    def _warn_not_followed(self):
-        warnings.warn(
-            f"The size of the feature map of layer '{self.layer.name}' depends on σ, but is being compiled into a "
-            "function of your own, where it will not follow σ by itself. While σ is trained, call "
-            "`keras_njet.update_sizes(model)` now and then (on JAX after assigning the trained values to the model's "
-            "variables), and compile your function anew when it returns True. For inference, pass `training=False` or "
-            "freeze the layer with `trainable = False`.",
-            stacklevel=2,
-        )
 
 
 class _Follower:
@@ -205,3 +194,14 @@ class _Step:
             return self.function(*args)
         finally:
             self.follower.is_running = False
+
+
+def _warn_not_followed(layer):
+    warnings.warn(
+        f"The size of the feature map of layer '{layer.name}' depends on σ, but is being compiled into a "
+        "function of your own, where it will not follow σ by itself. While σ is trained, call "
+        "`keras_njet.update_sizes(model)` now and then (on JAX after assigning the trained values to the model's "
+        "variables), and compile your function anew when it returns True. For inference, pass `training=False` or "
+        "freeze the layer with `trainable = False`.",
+        stacklevel=2,
+    )
