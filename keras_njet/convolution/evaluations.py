@@ -183,7 +183,7 @@ def choose(convolution: Convolution, implementation: str, phase: str, follow: Ca
     workload = convolution.workload
     found = choices(workload, costs.prices(phase), convolution.sharing, implementation)
     if implementation == "dense" and None not in workload.in_size + workload.out_size:
-        return Dense(follow(sizes.filter_radius, convolution.extent)), found[-1]
+        return Dense(follow(sizes.filter_radius, convolution.extent, slack=1)), found[-1]
     if len(found) == 1:
         return found[0], found[-1]
     reaches = tuple(evaluation.reach for evaluation in found)
