@@ -66,7 +66,7 @@ class Convolution:
         """The matrix of each axis, of shape `(order + 1, new_size, size)`, for one σ or one for each axis."""
         made = []
         for index, axis in enumerate(self.axes):
-            if made and self.isotropic and axis.is_known and axis == self.axes[0]:
+            if made and self.isotropic and axis.is_known and self.axes[0].is_known and axis == self.axes[0]:
                 made.append(made[0])
                 continue
             derivatives = self._derivatives(axis.offsets(self.basis_dtype), sigma, index)
