@@ -32,6 +32,14 @@ def positives(name: str, value) -> np.ndarray:
     return values
 
 
+def sigmas(value, shape: tuple[int, ...]) -> np.ndarray:
+    """Scales for a variable of a shape: a number for all of them, or one for each."""
+    values = positives("sigma", value)
+    if values.shape not in ((), shape):
+        raise ValueError(f"`sigma` must be a number or have the shape {shape}. Received: sigma={value!r}")
+    return np.broadcast_to(values, shape)
+
+
 def integers(name: str, value, axes: int) -> tuple[int, ...]:
     """An integer of at least 1, or one for each axis."""
     values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * axes

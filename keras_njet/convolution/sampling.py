@@ -46,11 +46,6 @@ class Axis:
         """Whether the output is subsampled; sizes that are tensors are not compared."""
         return self.new_size is not self.count and not (self.is_known and self.new_size == self.count)
 
-    @property
-    def keeps_all_pixels(self) -> bool:
-        """Whether there is an output pixel on each input pixel, and no other."""
-        return self.is_known and (self.start, self.stride, self.new_size) == (0, 1, self.size)
-
     def offsets(self, dtype: str):
         """Distances of all input pixels from each output pixel: a tensor of shape `(count, size)`."""
         arange = np.arange if self.is_known else ops.arange

@@ -41,8 +41,8 @@ class Tiling:
         """(batch, *sizes, channels) -> (batch · tiles, *sizes of a tile, channels); 0 outside of the map."""
         for index, cut in reversed(list(enumerate(self.is_cut))):
             x = self._windows(x, index) if cut else x
-        shape = ops.shape(x)
-        return ops.reshape(ops.transpose(x, self._tiles_lead()), (-1, *self._sizes(self.axes_of_tile), shape[-1]))
+        shape, sizes = ops.shape(x), [axis.size for axis in self.axes_of_tile]
+        return ops.reshape(ops.transpose(x, self._tiles_lead()), (-1, *sizes, shape[-1]))
 
     def join(self, x):
         """(batch · tiles, *counts of a tile, filters) -> (batch, *counts, filters): the reverse of `cut`."""
@@ -60,9 +60,6 @@ class Tiling:
 
     def _tile(self, axis):
         return Axis.of_tile(self.block, self.halo, axis.stride)
-
-    def _sizes(self, axes):
-        return [axis.size for axis in axes]
 
     def _tiles_lead(self):
         """The transposition to the front of the axes of tiles, each of which stands before that of their pixels."""

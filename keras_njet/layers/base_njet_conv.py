@@ -190,11 +190,7 @@ class BaseNJetConv(NJetLayer):
     @sigma.setter
     def sigma(self, value):
         self._require_built("sigma")
-        sigmas = _arguments.positives("sigma", value)
-        shape = tuple(self.log2_sigma.shape)
-        if sigmas.shape not in ((), shape):
-            raise ValueError(f"`sigma` must be a number or have the shape {shape}. Received: sigma={value!r}")
-        self.log2_sigma.assign(np.broadcast_to(np.log2(sigmas), shape))
+        self.log2_sigma.assign(np.log2(_arguments.sigmas(value, tuple(self.log2_sigma.shape))))
 
     @property
     def kernel_sizes(self):

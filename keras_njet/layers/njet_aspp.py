@@ -134,12 +134,8 @@ class NJetASPP(NJetLayer):
     @sigma.setter
     def sigma(self, value):
         self._require_built("sigma")
-        sigmas = _arguments.positives("sigma", value)
-        if sigmas.shape not in ((), (len(self.log2_sigmas),)):
-            raise ValueError(
-                f"`sigma` must be a number or have the shape {(len(self.log2_sigmas),)}. Received: sigma={value!r}"
-            )
-        for scale, sigma in zip(self.log2_sigmas, np.broadcast_to(sigmas, len(self.log2_sigmas)), strict=True):
+        sigmas = _arguments.sigmas(value, (len(self.log2_sigmas),))
+        for scale, sigma in zip(self.log2_sigmas, sigmas, strict=True):
             scale.assign(np.log2(sigma))
 
     @property

@@ -9,7 +9,7 @@ from keras_njet._backend import inner_layers, is_graph
 from keras_njet.convolution import sizes
 from keras_njet.layers import ASPP, NJetASPP, ResizeLike, SafeSubsample
 from keras_njet.layers.base_njet_conv import BaseNJetConv
-from keras_njet.layers.data_formats import spatial
+from keras_njet.layers.data_formats import channels_last, from_channels_last, spatial
 from keras_njet.layers.njet_conv import NJetConv
 from keras_njet.layers.njet_layer import NJetLayer
 from keras_njet.transforms.rebuilding import Rebuilding, check_graph
@@ -163,7 +163,7 @@ def _resize(x, new_sizes, data_format):
     if len(new_sizes) == 2:
         return resize(x, new_sizes, data_format=data_format)
     resize = functools.partial(resize, data_format="channels_last")
-    x = x if data_format == "channels_last" else keras.ops.moveaxis(x, 1, -1)
+    x = channels_last(x, data_format)
     if len(new_sizes) == 1:
         x = keras.ops.squeeze(resize(keras.ops.expand_dims(x, 1), (1, *new_sizes)), 1)
     else:
@@ -172,7 +172,7 @@ def _resize(x, new_sizes, data_format):
         x = keras.ops.reshape(x, (-1, height, width, channels))
         x = keras.ops.reshape(resize(x, new_sizes[1:]), (-1, depth, new_sizes[1] * new_sizes[2], channels))
         x = keras.ops.reshape(resize(x, (new_sizes[0], new_sizes[1] * new_sizes[2])), (-1, *new_sizes, channels))
-    return x if data_format == "channels_last" else keras.ops.moveaxis(x, -1, 1)
+    return from_channels_last(x, data_format)
 
 
 def _kernel_and_border(layer):
