@@ -109,7 +109,7 @@ def convolutions(arguments):
     import keras_njet
 
     cnn = functools.partial(keras.layers.Conv2D, arguments.filters, padding="same", use_bias=False)
-    deformable = functools.partial(keras_njet.DeformableConv2D, arguments.filters, use_bias=False)
+    deformable = functools.partial(keras_njet.layers.DeformableConv2D, arguments.filters, use_bias=False)
     njet = functools.partial(keras_njet.NJetConv2D, arguments.filters, arguments.order, use_bias=False)
     return {
         **{f"CNN, {size}×{size}": functools.partial(cnn, size) for size in arguments.filter_sizes},
