@@ -44,7 +44,7 @@ def parse_arguments():
 def measure_all(repeats):
     import numpy as np
 
-    from keras_njet.convolution import costs, evaluations
+    from keras_njet._convolution import costs, evaluations
 
     # Prices with which a cost is a number of multiply-accumulates, and of those and of numbers that are written.
     of_products = costs.Prices(small_axis=0, few_channels=0, writing=0)

@@ -1,4 +1,4 @@
-"""Fits the prices of `keras_njet/convolution/costs.py` to measured times.
+"""Fits the prices of `keras_njet/_convolution/costs.py` to measured times.
 
     python benchmarks/fit_costs.py                    # every installed backend; about 10 minutes on 2 cores
     python benchmarks/fit_costs.py --reuse            # fits to the times in results/, without measuring
@@ -93,9 +93,9 @@ def make_layer(name, kind, mixing):
     """A layer with learned coefficients and σ that evaluates its convolution in one way."""
     import keras
 
-    from keras_njet.convolution import evaluations
-    from keras_njet.convolution.sampling import Axis
-    from keras_njet.convolution.scale_space import derivative_orders
+    from keras_njet._convolution import evaluations
+    from keras_njet._convolution.sampling import Axis
+    from keras_njet._convolution.scale_space import derivative_orders
 
     _, sizes, channels, filters, _ = WORKLOADS[name]
     axes = tuple(Axis(size, 0, 1, size, size) for size in sizes)
@@ -117,7 +117,7 @@ def make_layer(name, kind, mixing):
 
 def evaluation(kind, mixing):
     """The evaluation of a row of results: by a composed filter, by matrices, or by matrices in tiles."""
-    from keras_njet.convolution import evaluations
+    from keras_njet._convolution import evaluations
 
     if kind == "dense":
         return evaluations.Dense(RADIUS)
@@ -126,7 +126,7 @@ def evaluation(kind, mixing):
 
 def fit(measured, draws):
     """Prints the prices that foretell the times best."""
-    from keras_njet.convolution import costs
+    from keras_njet._convolution import costs
 
     generator = random.Random(0)
 
@@ -183,7 +183,7 @@ def estimate(name, kind, mixing, prices):
 
 @functools.cache
 def make_workload(name):
-    from keras_njet.convolution import costs
+    from keras_njet._convolution import costs
 
     _, sizes, channels, filters, _ = WORKLOADS[name]
     return costs.Workload(sizes, sizes, sizes, channels, filters, 1, ORDER)

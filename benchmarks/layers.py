@@ -123,7 +123,7 @@ def make_layers(kind, axes, filters, sigma, order=ORDER, **options):
     import keras
 
     import keras_njet
-    from keras_njet.convolution import sizes
+    from keras_njet._convolution import sizes
 
     if kind == "pyramid":
         ours = keras_njet.NJetASPP(filters, order=order, sigma=(sigma,) * 4, use_bias=False)

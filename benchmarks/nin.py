@@ -75,7 +75,7 @@ def multiplications(model):
     import keras
 
     from keras_njet import NJetConv2D, _backend
-    from keras_njet.convolution import costs, evaluations
+    from keras_njet._convolution import costs, evaluations
 
     only_products = costs.Prices(small_axis=0, few_channels=0, writing=0)
     total = 0
@@ -105,8 +105,8 @@ def same_feature_maps(width):
     """NIN with plain 5×5 convolutions, whose feature maps are resampled to the sizes that σ = 1 gives."""
     import keras
 
+    from keras_njet._convolution import sampling, sizes
     from keras_njet.applications import _building, nin
-    from keras_njet.convolution import sampling, sizes
 
     class Shrink(keras.layers.Layer):
         def call(self, inputs):

@@ -66,7 +66,7 @@ def line(*cells):
 
 
 def layers(key, largest="8", order=ORDER):
-    from keras_njet.convolution.sizes import kernel_size
+    from keras_njet._convolution.sizes import kernel_size
 
     cells = {
         (row["workload"], backend, row["sigma"]): formatted(row, key)

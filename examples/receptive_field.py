@@ -42,7 +42,7 @@ def main():
 
 def effective_field(model, test_set, images):
     """Mean magnitude of the gradient of a pixel's logit, around that pixel: an array of odd size."""
-    from keras_njet.visualization import effective_receptive_field
+    from keras_njet.inspection.visualization import effective_receptive_field
 
     fields = []
     for index in range(min(images, len(test_set))):

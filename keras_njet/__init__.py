@@ -1,8 +1,11 @@
 """N-Jet layers for Keras 3: convolutions that learn the size of their filters and feature maps."""
 
 from keras_njet import applications as applications
-from keras_njet import visualization as visualization
+from keras_njet._resolution.following import update_sizes as update_sizes
+from keras_njet.callbacks import ResolutionCallback as ResolutionCallback
 from keras_njet.initializers import NJetVarianceScaling as NJetVarianceScaling
+from keras_njet.inspection import visualization as visualization
+from keras_njet.inspection.summary import summary as summary
 from keras_njet.layers import NJetASPP as NJetASPP
 from keras_njet.layers import NJetConv1D as NJetConv1D
 from keras_njet.layers import NJetConv2D as NJetConv2D
@@ -11,12 +14,9 @@ from keras_njet.layers import NJetDepthwiseConv1D as NJetDepthwiseConv1D
 from keras_njet.layers import NJetDepthwiseConv2D as NJetDepthwiseConv2D
 from keras_njet.layers import NJetDepthwiseConv3D as NJetDepthwiseConv3D
 from keras_njet.layers import SafeSubsample as SafeSubsample
-from keras_njet.resolution.following import update_sizes as update_sizes
-from keras_njet.summary import summary as summary
-from keras_njet.training.callbacks import ResolutionCallback as ResolutionCallback
-from keras_njet.training.layerwise_sgd import LayerwiseSGD as LayerwiseSGD
-from keras_njet.training.segmentation_crossentropy import SegmentationCrossentropy as SegmentationCrossentropy
-from keras_njet.training.segmentation_iou import SegmentationIoU as SegmentationIoU
+from keras_njet.losses import SegmentationCrossentropy as SegmentationCrossentropy
+from keras_njet.metrics import SegmentationIoU as SegmentationIoU
+from keras_njet.optimizers import LayerwiseSGD as LayerwiseSGD
 from keras_njet.transforms.conversion import convert as convert
 from keras_njet.transforms.fitting import fit_filters as fit_filters
 from keras_njet.transforms.freezing import freeze as freeze

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 from keras_njet import _arguments
-from keras_njet.convolution.scale_space import derivative_orders, sampled_derivatives
-from keras_njet.convolution.sizes import filter_radius
+from keras_njet._convolution.scale_space import derivative_orders, sampled_derivatives
+from keras_njet._convolution.sizes import filter_radius
 
 
 @keras.saving.register_keras_serializable(package="keras_njet")

@@ -13,7 +13,7 @@ import pytest
 from keras import ops
 
 import keras_njet
-from keras_njet.convolution import costs
+from keras_njet._convolution import costs
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BACKEND = keras.backend.backend()

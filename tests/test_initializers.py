@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_njet import NJetVarianceScaling
-from keras_njet.convolution.scale_space import sampled_derivatives
+from keras_njet._convolution.scale_space import sampled_derivatives
 from keras_njet.initializers import transmitted_variance
 from tests.oracles import to_numpy
 

@@ -8,7 +8,7 @@ from keras_njet._backend import is_graph
 from keras_njet.applications._documentation import documented
 from keras_njet.applications._images import channel_axis
 from keras_njet.layers import ASPP, NJetASPP, ResizeLike
-from keras_njet.transforms.rebuilding import Rebuilding
+from keras_njet.transforms._rebuilding import Rebuilding
 
 _RAISES = "If the backbone has no such stage, puts out no feature map or cannot be dilated."
 _ARGUMENTS = {

@@ -7,7 +7,7 @@ from keras_njet.applications import _weights
 from keras_njet.applications._documentation import documented
 from keras_njet.applications._images import image_input
 from keras_njet.layers import NJetConv2D, NJetDepthwiseConv2D
-from keras_njet.transforms.rebuilding import Rebuilding
+from keras_njet.transforms._rebuilding import Rebuilding
 
 _MIN_SIZE = 32
 

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_njet import _arguments
-from keras_njet.layers.data_formats import shape_of, spatial
+from keras_njet.layers._data_formats import shape_of, spatial
 
 
 @keras.saving.register_keras_serializable(package="keras_njet")

@@ -5,12 +5,12 @@ import numpy as np
 from keras import ops
 
 from keras_njet import _arguments
-from keras_njet.convolution import costs, evaluations, sizes
-from keras_njet.convolution.sampling import Axis
-from keras_njet.convolution.scale_space import derivative_orders
-from keras_njet.layers.data_formats import channels_last, from_channels_last, shape_of, spatial
-from keras_njet.layers.njet_layer import NJetLayer
-from keras_njet.resolution.scale import ScaleVariable
+from keras_njet._convolution import costs, evaluations, sizes
+from keras_njet._convolution.sampling import Axis
+from keras_njet._convolution.scale_space import derivative_orders
+from keras_njet._resolution.scale import ScaleVariable
+from keras_njet.layers._data_formats import channels_last, from_channels_last, shape_of, spatial
+from keras_njet.layers._njet_layer import NJetLayer
 
 
 @keras.saving.register_keras_serializable(package="keras_njet")

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_njet.layers.njet_conv import NJetConv
+from keras_njet.layers._njet_conv import NJetConv
 
 
 @keras.saving.register_keras_serializable(package="keras_njet")

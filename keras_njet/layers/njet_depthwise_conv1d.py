@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_njet.layers.njet_depthwise_conv import NJetDepthwiseConv
+from keras_njet.layers._njet_depthwise_conv import NJetDepthwiseConv
 
 
 @keras.saving.register_keras_serializable(package="keras_njet")

@@ -4,8 +4,8 @@ import keras
 from keras import ops
 
 from keras_njet import _arguments
-from keras_njet.convolution.sampling import resample
-from keras_njet.layers.data_formats import channels_last, from_channels_last, shape_of, spatial
+from keras_njet._convolution.sampling import resample
+from keras_njet.layers._data_formats import channels_last, from_channels_last, shape_of, spatial
 
 
 @keras.saving.register_keras_serializable(package="keras_njet")

@@ -5,11 +5,11 @@ from keras import ops
 
 from keras_njet import _arguments
 from keras_njet._backend import calling_model, inner_layers
-from keras_njet.convolution.sampling import resample
-from keras_njet.layers.base_njet_conv import BaseNJetConv
-from keras_njet.layers.data_formats import channels_last, from_channels_last, shape_of, spatial
-from keras_njet.layers.njet_layer import NJetLayer
-from keras_njet.resolution.following import Run
+from keras_njet._convolution.sampling import resample
+from keras_njet._resolution.following import Run
+from keras_njet.layers._base_njet_conv import BaseNJetConv
+from keras_njet.layers._data_formats import channels_last, from_channels_last, shape_of, spatial
+from keras_njet.layers._njet_layer import NJetLayer
 
 
 @keras.saving.register_keras_serializable(package="keras_njet")

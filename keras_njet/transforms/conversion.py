@@ -10,10 +10,10 @@ import numpy as np
 from keras_njet import _arguments
 from keras_njet._backend import copy_of, is_graph
 from keras_njet.layers import NJetConv1D, NJetConv2D, NJetConv3D, NJetDepthwiseConv1D, NJetDepthwiseConv2D
-from keras_njet.layers.base_njet_conv import BaseNJetConv
-from keras_njet.layers.njet_depthwise_conv import NJetDepthwiseConv
+from keras_njet.layers._base_njet_conv import BaseNJetConv
+from keras_njet.layers._njet_depthwise_conv import NJetDepthwiseConv
+from keras_njet.transforms._rebuilding import Rebuilding, check_graph, copy_weights
 from keras_njet.transforms.fitting import FittedFilters, fit_filters
-from keras_njet.transforms.rebuilding import Rebuilding, check_graph, copy_weights
 
 _TWINS = {
     keras.layers.Conv1D: NJetConv1D,

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 
 from keras_njet import _arguments
-from keras_njet.convolution.scale_space import derivative_orders, sampled_derivatives
-from keras_njet.convolution.sizes import filter_radius
+from keras_njet._convolution.scale_space import derivative_orders, sampled_derivatives
+from keras_njet._convolution.sizes import filter_radius
 
 _STEPS_AN_OCTAVE = 24
 _SWEEPS = 5  # over the axes, at most

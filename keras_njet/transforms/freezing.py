@@ -6,13 +6,13 @@ import keras
 import numpy as np
 
 from keras_njet._backend import inner_layers, is_graph
-from keras_njet.convolution import sizes
+from keras_njet._convolution import sizes
 from keras_njet.layers import ASPP, NJetASPP, ResizeLike, SafeSubsample
-from keras_njet.layers.base_njet_conv import BaseNJetConv
-from keras_njet.layers.data_formats import channels_last, from_channels_last, spatial
-from keras_njet.layers.njet_conv import NJetConv
-from keras_njet.layers.njet_layer import NJetLayer
-from keras_njet.transforms.rebuilding import Rebuilding, check_graph
+from keras_njet.layers._base_njet_conv import BaseNJetConv
+from keras_njet.layers._data_formats import channels_last, from_channels_last, spatial
+from keras_njet.layers._njet_conv import NJetConv
+from keras_njet.layers._njet_layer import NJetLayer
+from keras_njet.transforms._rebuilding import Rebuilding, check_graph
 
 _KINDS = (NJetLayer, ASPP, ResizeLike)
 _CONVOLUTIONS = {1: keras.layers.Conv1D, 2: keras.layers.Conv2D, 3: keras.layers.Conv3D}

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_njet.convolution import costs, products
-from keras_njet.convolution.evaluations import Dense
-from keras_njet.convolution.scale_space import derivative_orders
+from keras_njet._convolution import costs, products
+from keras_njet._convolution.evaluations import Dense
+from keras_njet._convolution.scale_space import derivative_orders
 
 PRICES = costs.prices("training", "torch")
 WAYS = [(axes, mixing) for axes in (1, 2, 3) for mixing in (*range(axes + 1), "together")]

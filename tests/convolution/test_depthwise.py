@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_njet.convolution.depthwise import depthwise_conv
+from keras_njet._convolution.depthwise import depthwise_conv
 from tests.oracles import gradients, to_numpy
 
 RNG = np.random.default_rng(0)

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_njet import NJetConv1D, NJetConv2D, NJetConv3D
-from keras_njet.convolution import costs, evaluations
-from keras_njet.convolution.evaluations import Dense, Matrices
-from keras_njet.convolution.sharing import Sharing
-from keras_njet.convolution.sizes import MAX_RADIUS
+from keras_njet._convolution import costs, evaluations
+from keras_njet._convolution.evaluations import Dense, Matrices
+from keras_njet._convolution.sharing import Sharing
+from keras_njet._convolution.sizes import MAX_RADIUS
 
 LAYERS = {1: NJetConv1D, 2: NJetConv2D, 3: NJetConv3D}
 

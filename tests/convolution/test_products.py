@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_njet.convolution import products
-from keras_njet.convolution.scale_space import derivative_orders
+from keras_njet._convolution import products
+from keras_njet._convolution.scale_space import derivative_orders
 from tests.oracles import to_numpy
 
 RNG = np.random.default_rng(0)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_njet.convolution import sampling
+from keras_njet._convolution import sampling
 from tests.oracles import bilinear_resize, to_numpy
 
 

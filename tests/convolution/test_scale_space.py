@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from keras_njet.convolution import scale_space
+from keras_njet._convolution import scale_space
 from tests.oracles import gradients, to_numpy
 
 

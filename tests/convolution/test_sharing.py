@@ -6,9 +6,9 @@ import pytest
 from keras import ops
 
 from keras_njet import NJetConv2D, NJetDepthwiseConv2D, SafeSubsample
-from keras_njet.convolution import costs, evaluations
-from keras_njet.convolution.evaluations import Dense
-from keras_njet.convolution.sharing import Sharing
+from keras_njet._convolution import costs, evaluations
+from keras_njet._convolution.evaluations import Dense
+from keras_njet._convolution.sharing import Sharing
 from tests.oracles import layer_gradients, njet_convolution, to_numpy
 
 RNG = np.random.default_rng(0)

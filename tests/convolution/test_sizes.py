@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from keras_njet.convolution import sizes
+from keras_njet._convolution import sizes
 from tests.oracles import to_numpy
 
 

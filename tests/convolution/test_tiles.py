@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from keras_njet.convolution.evaluations import Convolution, Matrices
-from keras_njet.convolution.sampling import Axis, strided_positions
-from keras_njet.convolution.scale_space import derivative_orders
-from keras_njet.convolution.tiles import Tiling
+from keras_njet._convolution.evaluations import Convolution, Matrices
+from keras_njet._convolution.sampling import Axis, strided_positions
+from keras_njet._convolution.scale_space import derivative_orders
+from keras_njet._convolution.tiles import Tiling
 from tests.oracles import to_numpy
 
 RNG = np.random.default_rng(0)

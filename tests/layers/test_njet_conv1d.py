@@ -5,7 +5,7 @@ import pytest
 from keras.src.testing import TestCase
 
 from keras_njet import NJetConv1D
-from keras_njet.convolution import evaluations
+from keras_njet._convolution import evaluations
 from tests.oracles import layer_gradients, njet_convolution, to_numpy
 
 X = np.random.default_rng(0).normal(size=(2, 16000, 2)).astype("float32")

@@ -11,7 +11,7 @@ from keras import ops
 from keras.src.testing import TestCase
 
 from keras_njet import NJetConv2D
-from keras_njet.convolution import sizes
+from keras_njet._convolution import sizes
 from tests.oracles import layer_gradients, njet_convolution, to_numpy
 
 RNG = np.random.default_rng(0)

@@ -6,7 +6,7 @@ import pytest
 from keras.src.testing import TestCase
 
 from keras_njet import NJetConv3D
-from keras_njet.convolution import evaluations
+from keras_njet._convolution import evaluations
 from tests.oracles import njet_convolution, to_numpy
 
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_njet import NJetConv2D, fit_filters
-from keras_njet.convolution.scale_space import derivative_orders, sampled_derivatives
-from keras_njet.convolution.sizes import filter_radius
+from keras_njet._convolution.scale_space import derivative_orders, sampled_derivatives
+from keras_njet._convolution.sizes import filter_radius
 from tests.oracles import to_numpy
 
 RNG = np.random.default_rng(0)

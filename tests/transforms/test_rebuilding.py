@@ -6,7 +6,7 @@ import pytest
 
 from keras_njet import NJetASPP, NJetConv2D, convert, freeze
 from keras_njet.layers import ASPP
-from keras_njet.transforms.rebuilding import Rebuilding, inputs_like
+from keras_njet.transforms._rebuilding import Rebuilding, inputs_like
 from tests.oracles import to_numpy
 
 RNG = np.random.default_rng(0)

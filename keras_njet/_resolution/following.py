@@ -83,7 +83,7 @@ class Run:
             layer: The layer that has the scale.
             scale: `ScaleVariable` that decides the size.
             axis: Index of the axis of the feature map whose σ counts, or None for the largest σ of all.
-            size_of: Function of `keras_njet.convolution.sizes` that returns a whole number.
+            size_of: Function of `keras_njet._convolution.sizes` that returns a whole number.
             *args: Further arguments of `size_of`, after σ.
             slack: Integer, by how much the size may shrink before it is followed, so that nothing is compiled anew
                 while it moves to and fro. For sizes that only matter to speed.

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 import keras_njet
 from keras_njet import NJetASPP, NJetConv1D, NJetConv2D, NJetConv3D, NJetDepthwiseConv2D, visualization
-from keras_njet.visualization import (
+from keras_njet.inspection.visualization import (
     effective_receptive_field,
     plot_effective_receptive_field,
     plot_feature_map_sizes,

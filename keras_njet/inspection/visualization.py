@@ -18,8 +18,7 @@ import numpy as np
 
 from keras_njet import _arguments
 from keras_njet._gradients import gradient
-from keras_njet.layers.base_njet_conv import BaseNJetConv
-from keras_njet.summary import (
+from keras_njet.inspection.summary import (
     format_filter_size,
     format_sigmas,
     layers_by_path,
@@ -28,7 +27,8 @@ from keras_njet.summary import (
     shapes_of_layers,
     sigmas_of,
 )
-from keras_njet.transforms.rebuilding import as_inputs
+from keras_njet.layers._base_njet_conv import BaseNJetConv
+from keras_njet.transforms._rebuilding import as_inputs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

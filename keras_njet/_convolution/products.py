@@ -17,7 +17,7 @@ import itertools
 
 from keras import ops
 
-from keras_njet.convolution.scale_space import derivative_orders
+from keras_njet._convolution.scale_space import derivative_orders
 
 
 def convolve(x, coefficients, scales, groups: int = 1, mixing: int | str = 0):

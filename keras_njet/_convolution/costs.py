@@ -9,7 +9,7 @@ import math
 
 import keras
 
-from keras_njet.convolution.scale_space import derivative_orders
+from keras_njet._convolution.scale_space import derivative_orders
 
 LARGEST_DENSE_RADIUS = 12
 TILES = tuple((halo, blocks * halo) for halo in (8, 16, 32, 64, 128, 256, 512) for blocks in (2, 4))

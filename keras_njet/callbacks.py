@@ -4,8 +4,8 @@ import keras
 
 from keras_njet import _arguments
 from keras_njet._backend import inner_layers
-from keras_njet.layers.njet_layer import NJetLayer
-from keras_njet.resolution.following import update_sizes
+from keras_njet._resolution.following import update_sizes
+from keras_njet.layers._njet_layer import NJetLayer
 
 
 class ResolutionCallback(keras.callbacks.Callback):

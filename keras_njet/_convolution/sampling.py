@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_njet.convolution.products import along_axis
+from keras_njet._convolution.products import along_axis
 
 _LARGEST_MATRIX = 2**21  # entries; a longer axis is resampled by its neighbouring pixels
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from keras import ops
 
-from keras_njet.convolution.sizes import MAX_RADIUS
+from keras_njet._convolution.sizes import MAX_RADIUS
 
 
 def derivative_orders(order: int, axes: int) -> list[tuple[int, ...]]:
@@ -48,7 +48,7 @@ def discrete_gaussian_sum(sigma, radius):
 
     Args:
         sigma: Scalar tensor σ > 0, in pixels.
-        radius: Scalar tensor or integer, in pixels; at most `keras_njet.convolution.sizes.MAX_RADIUS`.
+        radius: Scalar tensor or integer, in pixels; at most `keras_njet._convolution.sizes.MAX_RADIUS`.
 
     Returns:
         A scalar tensor.

@@ -17,11 +17,11 @@ from collections.abc import Callable
 import keras
 from keras import ops
 
-from keras_njet.convolution import costs, dense, products, sizes
-from keras_njet.convolution.sampling import Axis, resample
-from keras_njet.convolution.scale_space import compose_filters, gaussian_derivatives, njet_basis
-from keras_njet.convolution.sharing import SHARED_BY_ALL, Sharing
-from keras_njet.convolution.tiles import Tiling
+from keras_njet._convolution import costs, dense, products, sizes
+from keras_njet._convolution.sampling import Axis, resample
+from keras_njet._convolution.scale_space import compose_filters, gaussian_derivatives, njet_basis
+from keras_njet._convolution.sharing import SHARED_BY_ALL, Sharing
+from keras_njet._convolution.tiles import Tiling
 
 
 @dataclasses.dataclass(frozen=True)

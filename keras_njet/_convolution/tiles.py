@@ -5,7 +5,7 @@ import math
 
 from keras import ops
 
-from keras_njet.convolution.sampling import Axis
+from keras_njet._convolution.sampling import Axis
 
 
 @dataclasses.dataclass(frozen=True)

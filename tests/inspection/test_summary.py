@@ -15,7 +15,7 @@ from keras_njet import (
     NJetDepthwiseConv3D,
     SafeSubsample,
 )
-from keras_njet.summary import format_sigmas
+from keras_njet.inspection.summary import format_sigmas
 
 NESTED = """\
 Model: "outer"

@@ -1,18 +1,20 @@
-"""`NJetConv`: what N-Jet convolutions of signals, images and volumes have in common."""
+"""`NJetDepthwiseConv`: what depthwise N-Jet convolutions of signals, images and volumes have in common."""
+
+from keras import ops
 
 from keras_njet import _arguments
-from keras_njet.convolution.sharing import SHARED_BY_ALL, Sharing
-from keras_njet.layers.base_njet_conv import BaseNJetConv
+from keras_njet._convolution.sharing import SHARED_BY_ALL, Sharing
+from keras_njet.layers._base_njet_conv import BaseNJetConv
 
 
-class NJetConv(BaseNJetConv):
-    """An N-Jet convolution of any number of axes, `rank`, that mixes channels. See `keras_njet.NJetConv2D`."""
+class NJetDepthwiseConv(BaseNJetConv):
+    """An N-Jet convolution of any number of axes, `rank`, of each channel. See `keras_njet.NJetDepthwiseConv2D`."""
 
-    @_arguments.of_a_convolution(positional=1)
+    @_arguments.of_a_convolution(positional=0)
     def __init__(
         self,
-        filters: int,
         *,
+        depth_multiplier: int = 1,
         order: int = 3,
         sigma=1.0,
         extent: float = 2.0,
@@ -23,7 +25,6 @@ class NJetConv(BaseNJetConv):
         strides=1,
         padding: str | int = "same",
         data_format: str | None = None,
-        groups: int = 1,
         activation=None,
         use_bias: bool = True,
         implementation: str = "auto",
@@ -63,38 +64,32 @@ class NJetConv(BaseNJetConv):
             bias_constraint=bias_constraint,
             **kwargs,
         )
-        self.filters = _arguments.integer("filters", filters, least=1)
-        self.groups = _arguments.integer("groups", groups, least=1)
-        if self.filters % self.groups != 0:
+        if self.sigma_sharing == "filter":
             raise ValueError(
-                f"The number of filters must be divisible by the number of groups. Received: filters={filters}, "
-                f"groups={groups}"
+                '`sigma_sharing` of a depthwise convolution must be "layer", "input" (one σ for each channel) or a '
+                f"number of groups of channels. Received: sigma_sharing={sigma_sharing!r}"
             )
-        if self.sigma_sharing != "layer" and self.groups > 1:
-            raise ValueError(
-                f'With groups of channels, `sigma_sharing` must be "layer". Received: sigma_sharing={sigma_sharing!r}, '
-                f"groups={groups}"
-            )
-        if isinstance(self.sigma_sharing, int) and self.filters % self.sigma_sharing != 0:
-            raise ValueError(
-                "The number of filters must be divisible by the number of groups that share a σ. Received: "
-                f"filters={filters}, sigma_sharing={sigma_sharing}"
-            )
+        self.depth_multiplier = _arguments.integer("depth_multiplier", depth_multiplier, least=1)
 
     def filters_and_groups(self, channels: int) -> tuple[int, int]:
-        if channels is not None and channels % self.groups != 0:
-            raise ValueError(
-                f"The number of input channels must be divisible by the number of groups. Received: "
-                f"channels={channels}, groups={self.groups}"
-            )
-        return self.filters, self.groups
+        return (None if channels is None else channels * self.depth_multiplier), channels
 
     def sharing(self, channels: int) -> Sharing:
         if self.sigma_sharing == "layer":
             return SHARED_BY_ALL
-        if self.sigma_sharing == "input":
-            return Sharing(channels, of_inputs=True)
-        return Sharing(self.filters if self.sigma_sharing == "filter" else self.sigma_sharing)
+        count = channels if self.sigma_sharing == "input" else self.sigma_sharing
+        if channels % count != 0:
+            raise ValueError(
+                "The number of channels must be divisible by the number of groups that share a σ. Received: "
+                f"channels={channels}, sigma_sharing={self.sigma_sharing}"
+            )
+        return Sharing(count, of_inputs=True, is_depthwise=True)
+
+    @property
+    def kernel(self):
+        """The composed filters, of the shape of Keras' depthwise kernels: (*sizes, channels, depth_multiplier)."""
+        kernel = super().kernel
+        return ops.reshape(kernel, (*kernel.shape[: self.rank], -1, self.depth_multiplier))
 
     def get_config(self):
-        return {**super().get_config(), "filters": self.filters, "groups": self.groups}
+        return {**super().get_config(), "depth_multiplier": self.depth_multiplier}

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 
 from keras_njet._backend import inner_layers, layer_shapes, print_msg
-from keras_njet.layers.data_formats import spatial
-from keras_njet.layers.njet_layer import NJetLayer
-from keras_njet.transforms.rebuilding import as_inputs
+from keras_njet.layers._data_formats import spatial
+from keras_njet.layers._njet_layer import NJetLayer
+from keras_njet.transforms._rebuilding import as_inputs
 
 _WIDTH = 100  # columns of a terminal
 _HEADER = ("Layer", "Class", "Order", "σ (pixels)", "Filter", "Feature map", "Parameters")

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_njet.resolution.scale import ScaleVariable
+from keras_njet._resolution.scale import ScaleVariable
 
 AXIS_NAMES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 """Names of the axes of a feature map, in the order of the array."""

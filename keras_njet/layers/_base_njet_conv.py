@@ -7,15 +7,15 @@ import numpy as np
 from keras import ops
 
 from keras_njet import _arguments
-from keras_njet.convolution import evaluations, sizes
-from keras_njet.convolution.sampling import Axis, strided_positions
-from keras_njet.convolution.scale_space import derivative_orders
-from keras_njet.convolution.sharing import Sharing
+from keras_njet._convolution import evaluations, sizes
+from keras_njet._convolution.sampling import Axis, strided_positions
+from keras_njet._convolution.scale_space import derivative_orders
+from keras_njet._convolution.sharing import Sharing
+from keras_njet._resolution.following import Run
+from keras_njet._resolution.scale import ScaleVariable
 from keras_njet.initializers import NJetVarianceScaling
-from keras_njet.layers.data_formats import channels_last, from_channels_last, shape_of, spatial
-from keras_njet.layers.njet_layer import AXIS_NAMES, NJetLayer
-from keras_njet.resolution.following import Run
-from keras_njet.resolution.scale import ScaleVariable
+from keras_njet.layers._data_formats import channels_last, from_channels_last, shape_of, spatial
+from keras_njet.layers._njet_layer import AXIS_NAMES, NJetLayer
 
 _RECTIFIERS = ("relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", "mish", "hard_silu")
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from keras import ops
 
-from keras_njet.convolution.depthwise import depthwise_conv
-from keras_njet.convolution.sampling import Axis
+from keras_njet._convolution.depthwise import depthwise_conv
+from keras_njet._convolution.sampling import Axis
 
 
 def convolve(x, kernel, axes: Sequence[Axis], groups: int = 1):

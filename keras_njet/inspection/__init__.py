@@ -1,0 +1,1 @@
+"""Looking into a model: its σ and sizes in the terminal, and in pictures."""

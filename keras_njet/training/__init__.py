@@ -1,1 +1,0 @@
-"""What training and segmentation need and Keras lacks: a callback, an optimizer, a loss, a metric."""
