@@ -118,9 +118,16 @@ def forward_pass(layer, x):
 
 
 def training_pass(layer, x):
-    """Likewise with the gradients with respect to the weights and the input."""
+    """Likewise with the gradients with respect to the weights and the input, and with the layer as it is in `fit`."""
     import keras
 
+    class OneStep(keras.Sequential):
+        """Its `fit` is a forward and a backward pass, so that layers take it for a training by Keras."""
+
+        def fit(self):
+            return gradient()
+
+    model = OneStep([keras.Input(batch_shape=x.shape), layer])
     if keras.backend.backend() == "jax":
         import jax
 
@@ -128,29 +135,35 @@ def training_pass(layer, x):
             return (layer.stateless_call(variables, [], x)[0] ** 2).sum()
 
         variables = [variable.value for variable in layer.trainable_variables]
-        gradient, x = jax.jit(jax.grad(loss, argnums=(0, 1))), jax.numpy.asarray(x)
-        return lambda: jax.block_until_ready(gradient(variables, x))
-    if keras.backend.backend() == "tensorflow":
+        compiled, x = jax.jit(jax.grad(loss, argnums=(0, 1))), jax.numpy.asarray(x)
+
+        def gradient():
+            return jax.block_until_ready(compiled(variables, x))
+
+    elif keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         x = tf.constant(x)
 
         @tf.function
-        def gradient(x):
+        def compiled(x):
             with tf.GradientTape() as tape:
                 tape.watch(x)
                 loss = tf.reduce_sum(tf.square(layer(x)))
             return tape.gradient(loss, [variable.value for variable in layer.trainable_variables] + [x])
 
-        return lambda: [part.numpy().flat[0] for part in gradient(x)]
-    import torch
+        def gradient():
+            return [part.numpy().flat[0] for part in compiled(x)]
 
-    x = torch.tensor(x, requires_grad=True)
+    else:
+        import torch
 
-    def run():
-        x.grad = None
-        for variable in layer.trainable_variables:
-            variable.value.grad = None
-        layer(x).square().sum().backward()
+        x = torch.tensor(x, requires_grad=True)
 
-    return run
+        def gradient():
+            x.grad = None
+            for variable in layer.trainable_variables:
+                variable.value.grad = None
+            layer(x).square().sum().backward()
+
+    return model.fit

@@ -71,6 +71,29 @@ def make_functions(model: keras.Model) -> None:
         make_function(model, step)
 
 
+def trains_step_by_step(model: keras.Model) -> bool:
+    """Whether the weights of a model only change between two calls of its training function.
+
+    That is so with Keras' own `train_step`, once a call.
+    """
+    return type(model).train_step is keras.Model.train_step and model.steps_per_execution == 1
+
+
+def read_from_state(model: keras.Model, variables: list, state) -> None:
+    """Has each variable `remember` its value at the beginning of a training step.
+
+    Args:
+        model: The model that is being trained.
+        variables: Some of its variables.
+        state: First argument of its training function: on JAX the values of its trainable variables, and others.
+    """
+    if variables and keras.backend.backend() == "jax":
+        positions = {id(variable): index for index, variable in enumerate(model.trainable_variables)}
+        for variable in variables:
+            if id(variable) in positions:
+                variable.remember(np.asarray(state[0][positions[id(variable)]], "float64"))
+
+
 def inner_layers(model: keras.Layer, recursive: bool = True) -> list[keras.Layer]:
     """All layers and models inside a model or layer, at any depth; or only those that it holds itself."""
     return model._flatten_layers(include_self=False, recursive=recursive)

@@ -168,14 +168,14 @@ class Dense:
         return _subsample(outputs, axes, [True] * len(axes))
 
 
-def choose(convolution: Convolution, implementation: str, phase: str, follow: Callable) -> tuple:
+def choose(convolution: Convolution, implementation: str, phase: str, reach: Callable) -> tuple:
     """Chooses an evaluation for filters of the present size, and one that reaches everywhere.
 
     Args:
         convolution: What is to be computed.
         implementation: "auto", "matrix" or "dense".
         phase: "training" or "inference", which is without gradients.
-        follow: Function `(size_of, *args, slack)` that computes a whole number of the present σ and follows it.
+        reach: Function that returns the index of one of some increasing radii, by the present σ.
 
     Returns:
         A pair of evaluations.
@@ -183,11 +183,10 @@ def choose(convolution: Convolution, implementation: str, phase: str, follow: Ca
     workload = convolution.workload
     found = choices(workload, costs.prices(phase), convolution.sharing, implementation)
     if implementation == "dense" and None not in workload.in_size + workload.out_size:
-        return Dense(follow(sizes.filter_radius, convolution.extent, slack=1)), found[-1]
+        found = (*(Dense(radius) for radius in range(1, sizes.MAX_RADIUS)), found[-1])
     if len(found) == 1:
         return found[0], found[-1]
-    reaches = tuple(evaluation.reach for evaluation in found)
-    return found[follow(sizes.first_that_reaches, convolution.extent, reaches, slack=1)], found[-1]
+    return found[reach(convolution.extent, tuple(evaluation.reach for evaluation in found))], found[-1]
 
 
 def evaluate(chosen, fallback, convolution: Convolution, x, coefficients, sigma, may_outgrow: bool):

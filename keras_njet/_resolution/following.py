@@ -19,6 +19,9 @@ What a follower does depends on where the model stands:
 When a first step begins that was due, the notes are compared with σ once more: callbacks that run at the start of an
 epoch may have changed it.
 
+How far the evaluations of convolutions reach is noted apart (`reaches.Reaches`), and compared before every step of a
+training: where a filter has outgrown its evaluation, the function is made anew, with the sizes that it had.
+
 The first step of a function is not seen as a step: only while it runs is the function compiled, and the follower made,
 that watches its later steps (`_Step`). The sizes which it notes are those of the σ it began with all the same.
 """
@@ -29,6 +32,8 @@ import warnings
 import keras
 
 from keras_njet import _backend
+from keras_njet._convolution import sizes
+from keras_njet._resolution.reaches import Reaches
 
 
 def update_sizes(model: keras.Model) -> bool:
@@ -76,7 +81,7 @@ class Run:
         self.is_symbolic = _backend.in_symbolic_scope()
         self.model, self.method = _backend.calling_model()
 
-    def size(self, layer: keras.Layer, scale, axis: int | None, size_of, *args, slack: int = 0) -> int:
+    def size(self, layer: keras.Layer, scale, axis: int | None, size_of, *args) -> int:
         """Computes a size that depends on σ, and has the model that is being run follow it.
 
         Args:
@@ -85,33 +90,53 @@ class Run:
             axis: Index of the axis of the feature map whose σ counts, or None for the largest σ of all.
             size_of: Function of `keras_njet._convolution.sizes` that returns a whole number.
             *args: Further arguments of `size_of`, after σ.
-            slack: Integer, by how much the size may shrink before it is followed, so that nothing is compiled anew
-                while it moves to and fro. For sizes that only matter to speed.
 
         Returns:
-            `size_of(σ, *args)`; or what it was when the model was compiled, up to `slack` more.
+            `size_of(σ, *args)`; or what it was when the model was compiled.
         """
-        if not slack and self._is_in_a_function_of_the_users() and scale.trainable:
+        if self._is_in_a_function_of_the_users() and scale.trainable:
             _warn_not_followed(layer)
         if self.model is None or self.is_symbolic:
             return size_of(scale.largest(axis), *args)
-        if not hasattr(self.model, "_njet_follower"):
-            self.model._njet_follower = _Follower(self.model)
-        return self.model._njet_follower.size(scale, axis, size_of, *args, slack=slack)
+        return self._follower().size(scale, axis, size_of, *args)
 
-    @property
-    def is_up_to_date(self) -> bool:
-        """Whether the sizes of this call are those of the live σ, and σ can't change before they are followed.
+    def reach(self, scale, extent: float, reaches: tuple[int, ...]) -> int:
+        """Chooses a reach for the filters of a layer.
 
-        Not while a model is trained, nor in a function of the user's own that is compiled once and called later with
-        another σ.
+        Args:
+            scale: `ScaleVariable` of the filters, of which the largest counts.
+            extent: Number k > 0, half-width of the filters in units of σ.
+            reaches: Increasing radii in pixels. The last one reaches everywhere.
+
+        Returns:
+            The index of the one to evaluate with; while a model is trained, of one that leaves head-room.
         """
-        return not self.is_traced if self.method is None else self.method not in ("fit", "train_on_batch")
+        if not self._is_traced_with(scale) or self.model is None or self.is_symbolic:
+            return sizes.first_that_reaches(scale.largest(), extent, reaches)
+        return self._follower().reach(scale, extent, reaches, scale.trainable and self.phase == "training")
+
+    def may_outgrow(self, scale) -> bool:
+        """Whether filters may outgrow their reach before it is compared with σ.
+
+        So it is in a function of the user's own that is compiled once and called later with another σ, and where Keras
+        takes several steps of training at once.
+        """
+        if not self._is_traced_with(scale) or self.method not in (None, "fit", "train_on_batch"):
+            return False
+        return self.method is None or not _backend.trains_step_by_step(self.model)
 
     @property
     def phase(self) -> str:
         """The phase of costs: "inference" where it is known that nothing is trained, else "training"."""
         return "inference" if _backend.is_training() is False else "training"
+
+    def _is_traced_with(self, scale):
+        return self.is_traced or _backend.is_traced(scale.value)  # JAX may differentiate what it does not compile
+
+    def _follower(self):
+        if not hasattr(self.model, "_njet_follower"):
+            self.model._njet_follower = _Follower(self.model)
+        return self.model._njet_follower
 
     def _is_in_a_function_of_the_users(self):
         is_trained = _backend.is_training() is not False
@@ -123,51 +148,76 @@ class _Follower:
 
     def __init__(self, model):
         self.model = model
-        self.noted = {}  # (id of scale, axis, function, arguments) -> (scale, slack, sizes in their order)
+        self.noted = {}  # (id of scale, axis, function, arguments) -> (scale, sizes in their order)
+        self.reaches = Reaches()
         self.is_running = False
         self.is_due = False
         for method in ("reset_metrics", "make_predict_function"):
             setattr(model, method, self._begins_with_an_update(getattr(model, method)))
 
-    def size(self, scale, axis, size_of, *args, slack=0):
+    def size(self, scale, axis, size_of, *args):
         """The size that a layer gets."""
-        key = (id(scale), axis, size_of, args)
-        _, _, sizes = self.noted.setdefault(key, (scale, slack, []))
+        _, sizes = self.noted.setdefault((id(scale), axis, size_of, args), (scale, []))
         if self.is_running and sizes:
             return sizes[0]
         size = size_of(scale.largest(axis), *args)
-        still_good = next((noted for noted in sizes if noted - slack <= size <= noted), None)
-        if still_good is not None:
-            size = still_good
-        else:
+        if size not in sizes:
             sizes.append(size)
         self.is_due = False
         self._watch_steps()
         return size
 
-    def update(self):
-        """Has the functions made anew if one was made with a size that is not that of σ; returns whether one was."""
+    def reach(self, scale, extent, reaches, has_head_room):
+        """The index of the reach that a layer gets."""
+        self._watch_steps()
+        return self.reaches.index(scale, extent, reaches, has_head_room)
+
+    def update(self, begins=False):
+        """Has the functions made anew if one was made with what is not right for σ; returns whether one was.
+
+        Args:
+            begins: Whether an epoch, evaluation or prediction begins.
+        """
         self.is_due = False
-        changed = any(
-            not noted - slack <= size_of(scale.largest(axis), *args) <= noted
-            for (_, axis, size_of, args), (scale, slack, sizes) in self.noted.items()
-            for noted in sizes
-        )
-        if changed:
+        changed = [
+            begins and self.reaches.begin(),
+            self.reaches.are_outgrown(),
+            *(
+                noted != size_of(scale.largest(axis), *args)
+                for (_, axis, size_of, args), (scale, sizes) in self.noted.items()
+                for noted in sizes
+            ),
+        ]
+        if any(changed):
             self.noted.clear()
-            for step, function in _backend.functions(self.model).items():
-                # JAX keeps what it has compiled for a function as long as this lives, and takes a new function for it
-                # that is made of the same method. So nothing may hold on to the old one.
-                if isinstance(function, _Step):
-                    function.function = None
-                _backend.make_function(self.model, step)
-        return changed
+            self.reaches.chosen.clear()
+            for step in _backend.functions(self.model):
+                self._make_anew(step)
+        return any(changed)
+
+    def keep_in_reach(self, state):
+        """Has the training function made anew if a filter has outgrown its reach; returns whether one has."""
+        _backend.read_from_state(self.model, self.reaches.scales, state)
+        outgrown = self.reaches.are_outgrown()
+        if outgrown:
+            self._make_anew("train")
+            self._watch_steps()
+        return outgrown
+
+    def _make_anew(self, step):
+        # JAX keeps what it has compiled for a function as long as this lives, and takes a new function for it that is
+        # made of the same method. So nothing may hold on to the old one.
+        function = _backend.functions(self.model)[step]
+        if isinstance(function, _Step):
+            function.function = None
+        _backend.make_function(self.model, step)
 
     def _begins_with_an_update(self, method):
         @functools.wraps(method)
         def beginning(*args, **kwargs):
-            self.update()
-            self.is_due = True
+            if not kwargs.get("force"):  # which asks for a new function, and nothing begins
+                self.update(begins=True)
+                self.is_due = True
             return method(*args, **kwargs)
 
         return beginning
@@ -187,13 +237,17 @@ class _Step:
         self.function = function
 
     def __call__(self, *args):
-        if self.follower.is_due and self.follower.update():
-            return _backend.functions(self.follower.model)[self.step](*args)
-        self.follower.is_running = True
+        follower = self.follower
+        is_anew = follower.is_due and follower.update()
+        if not is_anew and self.step == "train":
+            is_anew = follower.keep_in_reach(args[0])
+        if is_anew:
+            return _backend.functions(follower.model)[self.step](*args)
+        follower.is_running = True
         try:
             return self.function(*args)
         finally:
-            self.follower.is_running = False
+            follower.is_running = False
 
 
 def _warn_not_followed(layer):

@@ -45,6 +45,10 @@ class ScaleVariable(keras.Variable):
         self.numbers()
         return value
 
+    def remember(self, value: np.ndarray):
+        """Takes note of the value that this variable has, though it can't be read at present."""
+        self._last_seen = value
+
     def sigma(self, dtype: str = "float32"):
         """Computes σ as a differentiable tensor of the shape of the variable, in pixels."""
         return ops.power(ops.cast(2.0, dtype), ops.cast(self.value, dtype))

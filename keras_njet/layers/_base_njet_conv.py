@@ -137,12 +137,12 @@ class BaseNJetConv(NJetLayer):
         run = Run(x)
         convolution = self._convolution([self._axis(x, index, run) for index in range(self.rank)])
         self._map_size = convolution.workload.out_size
-        follow = functools.partial(run.size, self, self.log2_sigma, None)
-        chosen, everywhere = evaluations.choose(convolution, self.implementation, run.phase, follow)
+        reach = functools.partial(run.reach, self.log2_sigma)
+        chosen, everywhere = evaluations.choose(convolution, self.implementation, run.phase, reach)
         coefficients = ops.convert_to_tensor(self.coefficients)
         sigma = self.log2_sigma.sigma(convolution.basis_dtype)
         return evaluations.evaluate(
-            chosen, everywhere, convolution, x, coefficients, sigma, may_outgrow=not run.is_up_to_date
+            chosen, everywhere, convolution, x, coefficients, sigma, run.may_outgrow(self.log2_sigma)
         )
 
     def subsampled_size(self, size, rate: float, index: int, run: Run):

@@ -385,7 +385,14 @@ def test_valid_convolutions_shrink_with_sigma():
         assert model.predict(X, verbose=0).shape == (10, 24 - 2 * radius, 20 - 2 * radius, 3)
 
 
-def train(implementation, training=None):
+class OwnStep(keras.Model):
+    """A `train_step` of the user's own, which Keras runs in place of its own."""
+
+    def train_step(self, *args):
+        return super().train_step(*args)
+
+
+def train(implementation, training=None, model_class=keras.Model, **compiled):
     """Three epochs of two steps in which σ grows from 0.5 to 4 in steps of √2; with the sizes of filters seen."""
     keras.utils.set_random_seed(0)
     layer = NJetConv2D(
@@ -395,16 +402,28 @@ def train(implementation, training=None):
     base = keras.Sequential([keras.Input((24, 20, 1)), layer, probe])
     inputs = keras.Input((24, 20, 1))
     outputs = keras.layers.Dense(3)(keras.layers.GlobalMaxPooling2D()(base(inputs, training=training)))
-    model = keras.Model(inputs, outputs)
-    model.compile(keras.optimizers.SGD(0.5, clipvalue=1.0), "mse")
+    model = model_class(inputs, outputs)
+    model.compile(keras.optimizers.SGD(0.5, clipvalue=1.0), "mse", **compiled)
     probe.seen.clear()
     losses = model.fit(X, Y, epochs=3, batch_size=5, shuffle=False, verbose=0).history["loss"]
     return losses, layer, len(probe.seen)
 
 
-@pytest.mark.parametrize("training", [None, False])  # False as for fine-tuning with frozen statistics
-def test_a_filter_that_outgrows_its_evaluation_within_an_epoch_is_trained_as_any_other(training):
-    losses, layer, _ = train("dense", training)
+WAYS = {
+    "fit": {},
+    "training=False": {"training": False},  # as for fine-tuning with frozen statistics
+    "own train_step": {"model_class": OwnStep},
+    "several steps at once": {"steps_per_execution": 2},
+    "eager": {"run_eagerly": True},
+    "without XLA": {"jit_compile": False},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_filter_that_outgrows_its_evaluation_within_an_epoch_is_trained_as_any_other(way):
+    if way == "several steps at once" and not COMPILES:
+        pytest.skip("Keras takes one step at a time on torch")
+    losses, layer, _ = train("dense", **WAYS[way])
     expected, reference, _ = train("matrix")
     assert layer.kernel_size == (17, 17)
     np.testing.assert_allclose(losses, expected, rtol=1e-4)
@@ -424,15 +443,47 @@ def test_filters_evaluated_by_matrices_grow_without_being_compiled_anew():
 
 
 @pytest.mark.skipif(not COMPILES, reason="torch runs eagerly")
-def test_an_evaluation_is_not_changed_while_sigma_goes_to_and_fro():
+def test_an_evaluation_is_kept_while_it_reaches_and_chosen_anew_at_the_1st_2nd_4th_and_8th_prediction():
     layer, probe = NJetConv2D(3, sigma=0.9, implementation="dense"), Probe()
     model = keras.Sequential([keras.Input((24, 20, 1)), layer, probe])
-    model.predict(X, verbose=0)
-    for sigma, is_compiled_anew in ((0.4, False), (1.0, False), (1.1, True), (0.9, False), (1.4, False), (0.3, True)):
+    anew = []
+    for sigma in (0.9, 0.4, 0.4, 0.9, 1.1, 0.9, 0.3, 0.3, 0.3):  # radii 2, 1, 1, 2, 3, 2, 1, 1, 1
         probe.seen.clear()
         layer.sigma = sigma
         model.predict(X, verbose=0)
-        assert bool(probe.seen) == is_compiled_anew, sigma
+        anew.append(bool(probe.seen))
+    # The 2nd follows the smaller filter, the 4th and the 5th a larger one, the 8th the smallest again.
+    assert anew == [True, True, False, True, True, False, False, True, False]
+
+
+def fit_growing(sigma, rate, epochs, **kwargs):
+    """The number of times that the training function is compiled while σ grows by a factor of 2^rate a step."""
+    layer = NJetConv2D(2, order=1, sigma=sigma, sigma_regularizer=growth, implementation="dense", name="njet")
+    inputs = keras.Input((24, 20, 1))
+    probe = Probe()
+    model = keras.Model(inputs, keras.layers.GlobalMaxPooling2D()(probe(layer(inputs))))
+    model.compile(keras.optimizers.SGD(rate, clipvalue=1.0), "mse")
+    layer.coefficients.assign(np.zeros(layer.coefficients.shape))
+    probe.seen.clear()
+    model.fit(X, np.zeros((10, 2)), epochs=epochs, batch_size=5, verbose=0, **kwargs)
+    return len(probe.seen), model
+
+
+@pytest.mark.skipif(not COMPILES, reason="torch runs eagerly")
+def test_a_scale_that_grows_a_little_neither_compiles_nor_falls_back():
+    still, _ = fit_growing(1.0, 0.0, 1)
+    growing, model = fit_growing(1.0, np.log2(1.01) / 2, 1)
+    assert float(to_numpy(model.get_layer("njet").sigma)) == pytest.approx(1.01, rel=1e-3)
+    assert growing == still
+
+
+@pytest.mark.skipif(not COMPILES, reason="torch runs eagerly")
+def test_head_room_bounds_how_often_a_growing_scale_compiles():
+    still, _ = fit_growing(1.0, 0.0, 1)
+    traces, model = fit_growing(1.0, 0.125, 16)
+    # 32 steps, in each of which σ grows by more than the first head-room and, from the second on, by a pixel.
+    assert model.get_layer("njet").kernel_size == (65, 65)
+    assert 2 <= traces - still <= 10
 
 
 def compiled_inference(model, x):
