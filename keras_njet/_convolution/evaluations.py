@@ -175,18 +175,18 @@ def choose(convolution: Convolution, implementation: str, phase: str, reach: Cal
         convolution: What is to be computed.
         implementation: "auto", "matrix" or "dense".
         phase: "training" or "inference", which is without gradients.
-        reach: Function that returns the index of one of some increasing radii, by the present σ.
+        reach: Function of the extent, and of the reaches and the costs of some evaluations, that returns the index of
+            the one to take for the present σ.
 
     Returns:
         A pair of evaluations.
     """
     workload = convolution.workload
     found = choices(workload, costs.prices(phase), convolution.sharing, implementation)
-    if implementation == "dense" and None not in workload.in_size + workload.out_size:
-        found = (*(Dense(radius) for radius in range(1, sizes.MAX_RADIUS)), found[-1])
     if len(found) == 1:
         return found[0], found[-1]
-    return found[reach(convolution.extent, tuple(evaluation.reach for evaluation in found))], found[-1]
+    paid = tuple(evaluation.cost(workload, costs.prices(phase)) for evaluation in found)
+    return found[reach(convolution.extent, tuple(evaluation.reach for evaluation in found), paid)], found[-1]
 
 
 def evaluate(chosen, fallback, convolution: Convolution, x, coefficients, sigma, may_outgrow: bool):
@@ -235,7 +235,8 @@ def choices(
         workload: What the convolution has to do.
         prices: What things cost.
         sharing: Which filters share a σ. With several σ there is one way of mixing, and there are no small tiles.
-        implementation: "auto", or another for the evaluation that reaches everywhere alone.
+        implementation: "auto"; or "dense" for composed filters, whatever they cost, as far as sizes are known; or
+            "matrix" for the evaluation that reaches everywhere alone.
         scales: Integer, how many convolutions with the same coefficients are summed. Channels of several are mixed at
             once, before or after all products with matrices.
     """
@@ -249,8 +250,10 @@ def choices(
         return evaluation.cost(workload, prices)
 
     everywhere = min((Matrices(mixing) for mixing in mixings), key=cost)
-    if implementation != "auto" or None in workload.in_size + workload.out_size:
+    if implementation == "matrix" or None in workload.in_size + workload.out_size:
         return (everywhere,)
+    if implementation == "dense":
+        return (*(Dense(radius) for radius in range(1, sizes.MAX_RADIUS)), everywhere)
     shorter = [Dense(radius) for radius in range(1, costs.LARGEST_DENSE_RADIUS + 1)]
     if sharing.count is None:
         shorter += [Matrices(mixing, halo, block) for mixing in mixings for halo, block in costs.TILES]

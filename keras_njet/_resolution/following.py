@@ -33,7 +33,9 @@ import keras
 
 from keras_njet import _backend
 from keras_njet._convolution import sizes
-from keras_njet._resolution.reaches import Reaches
+from keras_njet._resolution.reaches import Options, Reaches
+
+_UNKNOWN_BATCH_SIZE = 32  # where a compiled function takes batches of any size
 
 
 def update_sizes(model: keras.Model) -> bool:
@@ -78,6 +80,7 @@ class Run:
 
     def __init__(self, inputs):
         self.is_traced = _backend.is_traced(inputs)
+        self.batch_size = inputs.shape[0] or _UNKNOWN_BATCH_SIZE
         self.is_symbolic = _backend.in_symbolic_scope()
         self.model, self.method = _backend.calling_model()
 
@@ -100,20 +103,23 @@ class Run:
             return size_of(scale.largest(axis), *args)
         return self._follower().size(scale, axis, size_of, *args)
 
-    def reach(self, scale, extent: float, reaches: tuple[int, ...]) -> int:
+    def reach(self, scale, extent: float, radii: tuple[int, ...], costs: tuple[float, ...]) -> int:
         """Chooses a reach for the filters of a layer.
 
         Args:
             scale: `ScaleVariable` of the filters, of which the largest counts.
             extent: Number k > 0, half-width of the filters in units of σ.
-            reaches: Increasing radii in pixels. The last one reaches everywhere.
+            radii: The reaches between which to choose, in pixels, increasing. The last one reaches everywhere.
+            costs: What each of them costs for one image, in multiplications.
 
         Returns:
             The index of the one to evaluate with; while a model is trained, of one that leaves head-room.
         """
         if not self._is_traced_with(scale) or self.model is None or self.is_symbolic:
-            return sizes.first_that_reaches(scale.largest(), extent, reaches)
-        return self._follower().reach(scale, extent, reaches, scale.trainable and self.phase == "training")
+            return sizes.first_that_reaches(scale.largest(), extent, radii)
+        of_steps = tuple(self.batch_size * cost for cost in costs)
+        options = Options(extent, radii, of_steps, has_head_room=scale.trainable and self.phase == "training")
+        return self._follower().reach(scale, options)
 
     def may_outgrow(self, scale) -> bool:
         """Whether filters may outgrow their reach before it is compared with σ.
@@ -167,10 +173,10 @@ class _Follower:
         self._watch_steps()
         return size
 
-    def reach(self, scale, extent, reaches, has_head_room):
+    def reach(self, scale, options):
         """The index of the reach that a layer gets."""
         self._watch_steps()
-        return self.reaches.index(scale, extent, reaches, has_head_room)
+        return self.reaches.index(scale, options)
 
     def update(self, begins=False):
         """Has the functions made anew if one was made with what is not right for σ; returns whether one was.
@@ -244,6 +250,7 @@ class _Step:
         if is_anew:
             return _backend.functions(follower.model)[self.step](*args)
         follower.is_running = True
+        follower.reaches.steps += 1
         try:
             return self.function(*args)
         finally:

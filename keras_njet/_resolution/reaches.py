@@ -6,42 +6,75 @@ decided when a function is compiled, by a σ that is still learned. Three rules 
 - A reach has head-room: it is chosen for a filter that is larger than the present one by a factor.
 - Before each step of a training the filters are compared with the reaches. If one is outgrown, all are chosen anew, and
   the factor is squared: 2^(1/16) at first, then 2^(1/8), 2^(1/4), ...
-- When an epoch, evaluation or prediction begins for the 1st, 2nd, 4th, 8th, ... time, all are compared with what would
-  be chosen now, with the first factor again.
+- When an epoch, evaluation or prediction begins for the 2nd, 4th, 8th, ... time, all are compared with what would be
+  chosen now, with the first factor again. They are chosen anew if in as many steps as there were so far that saves more
+  than compiling costs.
 
 After nine squarings every filter is reached. So n beginnings cost at most 10·(log2(n) + 1) compilations of a function.
 """
 
+import dataclasses
+
 from keras_njet._convolution import sizes
 
 FIRST_HEAD_ROOM = 2.0 ** (1 / 16)
+COMPILING = 2.5e10
+"""What compiling a layer costs, in multiplications: about half a second."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The reaches between which a layer chooses.
+
+    Attributes:
+        extent: Number k > 0, half-width of the filters in units of σ.
+        radii: Tuple of increasing integers, the reaches in pixels. The last one reaches everywhere.
+        costs: Tuple with what a step costs with each of them, in multiplications.
+        has_head_room: Whether σ is being learned.
+    """
+
+    extent: float
+    radii: tuple[int, ...]
+    costs: tuple[float, ...]
+    has_head_room: bool = False
+
+    def first(self, sigma: float, head_room: float = 1.0) -> int:
+        """Index of the first that reaches far enough for a σ in pixels."""
+        factor = head_room if self.has_head_room else 1.0
+        return sizes.first_that_reaches(factor * sigma, self.extent, self.radii)
+
+    def are_outgrown(self, sigma: float, index: int) -> bool:
+        """Whether a filter is larger than the reach of this index."""
+        return index < len(self.radii) - 1 and sigma > 0 and sizes.filter_radius(sigma, self.extent) > self.radii[index]
 
 
 class Reaches:
     """The reaches with which the functions of one model were made."""
 
     def __init__(self):
-        self.chosen = {}  # (id of scale, extent, reaches, whether it has head-room) -> (scale, index of the reach)
+        self.chosen = {}  # (id of scale, options) -> (scale, index of the reach)
         self.head_room = FIRST_HEAD_ROOM
         self.beginnings = 1  # that in which the first function is made
+        self.steps = 0
 
-    def index(self, scale, extent: float, reaches: tuple[int, ...], has_head_room: bool) -> int:
-        """Index of the reach, of some increasing radii in pixels, that a layer has for its scale."""
-        key = (id(scale), extent, reaches, has_head_room)
+    def index(self, scale, options: Options) -> int:
+        """Index of the reach that a layer has for its scale."""
+        key = (id(scale), options)
         if key not in self.chosen:
-            self.chosen[key] = (scale, self._wanted(*key, scale))
+            self.chosen[key] = (scale, options.first(scale.largest(), self.head_room))
         return self.chosen[key][1]
 
     def are_outgrown(self) -> bool:
         """Whether a filter is larger than its reach. Then all are forgotten, to be chosen with more head-room."""
         outgrown = [
-            has_head_room
-            for (_, extent, reaches, has_head_room), (scale, index) in self.chosen.items()
-            if index < len(reaches) - 1 and extent * scale.largest() * (1.0 - 1e-5) > reaches[index]
+            options
+            for (_, options), (scale, index) in self.chosen.items()
+            if options.are_outgrown(scale.largest(), index)
         ]
         if outgrown:
             self.chosen.clear()
-            self.head_room **= 1 + any(outgrown)
+        if any(options.has_head_room for options in outgrown):
+            self.head_room **= 2
         return bool(outgrown)
 
     def begin(self) -> bool:
@@ -49,14 +82,16 @@ class Reaches:
         self.beginnings += 1
         if self.beginnings & (self.beginnings - 1):  # no power of two
             return False
+        saved = sum(
+            options.costs[index] - options.costs[options.first(scale.largest(), FIRST_HEAD_ROOM)]
+            for (_, options), (scale, index) in self.chosen.items()
+        )
+        if self.steps * saved <= COMPILING * len(self.chosen):
+            return False
         self.head_room = FIRST_HEAD_ROOM
-        return any(self._wanted(*key, scale) != index for key, (scale, index) in self.chosen.items())
+        return True
 
     @property
     def scales(self) -> list:
         """The scales of the filters that can outgrow their reach."""
-        return [scale for (_, _, reaches, _), (scale, index) in self.chosen.items() if index < len(reaches) - 1]
-
-    def _wanted(self, _, extent, reaches, has_head_room, scale):
-        factor = self.head_room if has_head_room else 1.0
-        return sizes.first_that_reaches(factor * scale.largest(), extent, reaches)
+        return [scale for (_, options), (scale, index) in self.chosen.items() if index < len(options.radii) - 1]

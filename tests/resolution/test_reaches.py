@@ -1,5 +1,6 @@
 """Guards how far compiled functions reach: always far enough, and chosen seldom."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -7,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_njet._convolution.sizes import filter_radius
-from keras_njet._resolution.reaches import FIRST_HEAD_ROOM, Reaches
+from keras_njet._resolution.reaches import COMPILING, FIRST_HEAD_ROOM, Options, Reaches
 
-REACHES = (*range(1, 13), 16, 32, 64, 1024)
+RADII = (*range(1, 13), 16, 32, 64, 1024)
+LEARNED = Options(2.0, RADII, tuple(10.0 * radius for radius in RADII), has_head_room=True)
 
 
 class Scale:
@@ -24,10 +26,11 @@ class Scale:
 
 @given(st.floats(0.01, 600.0), st.booleans())
 def test_a_reach_is_the_first_that_is_far_enough_with_its_head_room(sigma, has_head_room):
-    index = Reaches().index(Scale(sigma), 2.0, REACHES, has_head_room)
+    options = dataclasses.replace(LEARNED, has_head_room=has_head_room)
+    index = Reaches().index(Scale(sigma), options)
     wanted = filter_radius(sigma * (FIRST_HEAD_ROOM if has_head_room else 1.0), 2.0)
-    assert REACHES[index] >= wanted
-    assert index == 0 or REACHES[index - 1] < wanted
+    assert RADII[index] >= wanted
+    assert index == 0 or RADII[index - 1] < wanted
 
 
 @given(st.lists(st.floats(-1.0, 1.0), min_size=1, max_size=200), st.integers(1, 20))
@@ -37,7 +40,7 @@ def test_whatever_scales_do_filters_are_reached_and_choices_are_seldom(changes, 
     chosen = 0
 
     def run():
-        return [REACHES[reaches.index(scale, 2.0, REACHES, has_head_room=True)] for scale in scales]
+        return [RADII[reaches.index(scale, LEARNED)] for scale in scales]
 
     for step, change in enumerate(changes):
         if step % steps == 0 and step > 0 and reaches.begin():
@@ -56,6 +59,7 @@ def test_the_bound_of_choices_counts_with_the_logarithm_of_the_epochs():
     counts = {}
     for epochs in (1, 4, 16, 64, 256):
         reaches, scale, counts[epochs] = Reaches(), Scale(1.0), 0
+        reaches.steps = 1e12  # compiling costs nothing beside them
         for epoch in range(epochs):
             if epoch > 0 and reaches.begin():
                 reaches.chosen.clear()
@@ -63,24 +67,36 @@ def test_the_bound_of_choices_counts_with_the_logarithm_of_the_epochs():
             for _ in range(20):
                 reaches.are_outgrown()
                 counts[epochs] += not reaches.chosen
-                index = reaches.index(scale, 2.0, REACHES, has_head_room=True)
-                if index < len(REACHES) - 1:
-                    scale.sigma = (REACHES[index] + 0.5) / 2.0
+                index = reaches.index(scale, LEARNED)
+                if index < len(RADII) - 1:
+                    scale.sigma = (RADII[index] + 0.5) / 2.0
     assert counts[1] > 2  # the scale is able to outgrow
     for epochs, count in counts.items():
         assert count <= 10 * (math.log2(epochs) + 1)
     assert counts[256] - counts[64] == counts[64] - counts[16]
 
 
+def test_a_shorter_reach_is_taken_where_it_saves_more_than_compiling_costs():
+    reaches, scale = Reaches(), Scale(3.0)
+    before = reaches.index(scale, LEARNED)
+    scale.sigma = 1.0
+    saved = LEARNED.costs[before] - LEARNED.costs[LEARNED.first(scale.sigma, FIRST_HEAD_ROOM)]
+    reaches.steps = 0.99 * COMPILING / saved
+    assert not reaches.begin()
+    reaches.steps = 1.01 * COMPILING / saved
+    assert not reaches.begin()  # the 3rd beginning
+    assert reaches.begin()
+
+
 def test_scales_that_reach_everywhere_are_not_read():
     reaches = Reaches()
-    reaches.index(Scale(1.0), 2.0, REACHES, has_head_room=True)
-    reaches.index(Scale(100.0), 2.0, REACHES, has_head_room=True)
+    reaches.index(Scale(1.0), LEARNED)
+    reaches.index(Scale(600.0), LEARNED)
     assert [scale.largest() for scale in reaches.scales] == [1.0]
 
 
 def test_a_scale_that_is_no_number_waits_for_an_error_elsewhere():
     reaches, scale = Reaches(), Scale(1.0)
-    reaches.index(scale, 2.0, REACHES, has_head_room=True)
+    reaches.index(scale, LEARNED)
     scale.sigma = np.nan
     assert not reaches.are_outgrown()
