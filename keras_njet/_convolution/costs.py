@@ -52,11 +52,11 @@ class Prices:
             half a second, shared by ten thousand images.
     """
 
-    small_axis: float = 23
-    few_channels: float = 35
-    writing: float = 75
+    small_axis: float = 20
+    few_channels: float = 27
+    writing: float = 66
     dense: float = 2.0
-    narrow: float = 5.1
+    narrow: float = 5.5
     depthwise: float = 2.0
     worth_compiling: float = 2.5e6
 
@@ -64,10 +64,10 @@ class Prices:
 # Dense convolutions differ between backends, and between training and inference, as the gradients of convolutions are
 # slow in some libraries. Prices of depthwise ones are by benchmarks/layers.py.
 _DENSE = {
-    "training": {"tensorflow": 1.15, "jax": 1.99, "torch": 1.23},
-    "inference": {"tensorflow": 1.36, "jax": 1.10, "torch": 1.37},
+    "training": {"tensorflow": 1.11, "jax": 1.77, "torch": 1.02},
+    "inference": {"tensorflow": 1.29, "jax": 1.17, "torch": 1.12},
 }
-_NARROW = {"training": 5.1, "inference": 1.8}
+_NARROW = {"training": 5.5, "inference": 2.3}
 _DEPTHWISE = {"tensorflow": 3.8, "jax": 350.0, "torch": 2.3}
 _WORTH_COMPILING = {"torch": 0.0}  # which compiles nothing
 
