@@ -32,11 +32,9 @@ def test_the_effective_receptive_field_is_that_of_the_filter(tmp_path):
 @needs_fashion_mnist
 def test_fields_of_trained_networks_are_drawn(tmp_path):
     given = "--filters 2 --levels 2 --scale 1 --images 2 --test-images 2 --epochs 1 --implementation dense"
-    given = [*given.split(), "--data-dir", DATA, "--out", tmp_path / "run"]
-    train_segmentation.train(train_segmentation.parse_arguments(given))
-    output = run(
-        "-m", "applications.receptive_field", tmp_path / "run", "--data-dir", DATA, "--out", tmp_path / "field"
-    )
+    where = ["--data-dir", DATA, "--out"]
+    train_segmentation.train(train_segmentation.parse_arguments([*given.split(), *where, tmp_path / "run"]))
+    output = run("-m", "applications.receptive_field", tmp_path / "run", *where, tmp_path / "field")
     ((name, found),) = json.loads((tmp_path / "field/results.json").read_text())["metrics"].items()
     assert f'"{name}": {found}' in output
     assert name == "pixels of half of the field, NJetUNet, order 2, s = 1"

@@ -17,7 +17,7 @@ def arguments(folder, **options):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def test_a_run_that_has_ended_is_not_repeated(tmp_path):
@@ -71,14 +71,15 @@ def test_a_run_never_overwrites_another(tmp_path, files):
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize(
-    "results", sorted((ROOT / "applications").glob("*/results/**/*.*")), ids=lambda path: path.name
-)
-def test_no_committed_result_can_be_overwritten(results):
-    before = contents(results.parent)
+COMMITTED = sorted({path.parent for path in (ROOT / "applications").glob("*/results/**/*.*")})
+
+
+@pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: str(folder.relative_to(ROOT / "applications")))
+def test_no_committed_result_is_overwritten(folder):
+    before = contents(folder)
     with pytest.raises(ValueError, match="Give another --out"):
-        _results.run(arguments(results.parent, never="committed"), lambda given: pytest.fail("it ran"))
-    assert contents(results.parent) == before
+        _results.run(arguments(folder, never="committed"), lambda given: pytest.fail("it ran"))
+    assert contents(folder) == before
 
 
 def test_an_interrupted_study_goes_on(tmp_path):

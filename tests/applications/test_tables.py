@@ -35,8 +35,8 @@ def test_the_footnote_says_how_figures_came_about():
         "runs": [{"seconds": 60.0}, {"seconds": 30.0}],
     }
     expected = (
-        "One seed.\n\nCommand: `python it`; 1.5 minutes of training on abacus; Python 3, keras 4 on torch 5; commit abc."
-        "\n\nA quick run: these figures say nothing about the networks.\n"
+        "One seed.\n\nCommand: `python it`; 1.5 minutes of training on abacus; Python 3, keras 4 on torch 5; "
+        "commit abc.\n\nA quick run: these figures say nothing about the networks.\n"
     )
     assert _tables.footnote(results) == expected
 
