@@ -42,7 +42,7 @@ def test_the_quick_comparison_trains_every_network_and_writes_a_table_and_a_plot
 def test_the_table_has_means_and_deviations_over_seeds():
     rows = [
         {"layers": depth, "data": data, "method": "N-Jet", "seed": seed, "parameters": 1000 * depth, "seconds": 60.0}
-        | {"test_accuracy": factor / 8 + seed / 10, "sigma": dict.fromkeys("abcd"[:depth], [1.0, factor + seed])}
+        | {"test_accuracy": factor / 8 + seed / 10, "sigma": {name: [1.0, factor + seed] for name in "abcd"[:depth]}}
         for seed in (0, 1)
         for depth in (2, 4)
         for data, factor in script.FACTORS.items()

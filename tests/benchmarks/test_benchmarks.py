@@ -14,8 +14,8 @@ from keras import ops
 
 import keras_njet
 from keras_njet._convolution import costs
+from tests.helpers import ROOT
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 BACKEND = keras.backend.backend()
 
 

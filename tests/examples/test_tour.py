@@ -1,13 +1,13 @@
 """Guards the notebook: it runs from top to bottom on the present backend, and its outputs are fit to be published."""
 
 import os
-import pathlib
 import re
 
 import keras
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[1]
+from tests.helpers import ROOT
+
 NOTEBOOK = ROOT / "examples" / "tour.ipynb"
 
 os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")  # without it Jupyter warns of its coming folders
