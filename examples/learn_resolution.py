@@ -24,7 +24,7 @@ for factor in (1.0, 1.5, 2.0):
     size = round(8 * factor)
     resized = keras.ops.image.resize(images, (size, size), data_format="channels_last")
     resized = keras.ops.convert_to_numpy(resized)
-    x_train, x_test, y_train, y_test = train_test_split(resized, labels, stratify=labels, random_state=0)
+    x_train, x_test, y_train, y_test = train_test_split(resized, labels, test_size=360, stratify=labels, random_state=0)
 
     keras.utils.set_random_seed(0)
     layer = keras_njet.NJetConv2D(16, order=3, sigma=1.0, use_bias=False, name="njet")

@@ -1,11 +1,8 @@
 """Guards the benchmarks: they run on every backend, and what they print is what they measured."""
 
-import importlib
 import json
 import pathlib
 import re
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -13,28 +10,20 @@ import pytest
 from keras import ops
 
 import keras_njet
+from applications import _results
+from benchmarks import fit_costs, tables, timing
 from keras_njet._convolution import costs
-from tests.helpers import ROOT
+from tests import helpers
 
 BACKEND = keras.backend.backend()
 
 
-def run(script, *arguments):
-    command = [sys.executable, str(ROOT / "benchmarks" / script), "--backends", BACKEND, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
-
-
-@pytest.fixture
-def benchmark(monkeypatch):
-    """Imports a script of `benchmarks/` as a module."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return importlib.import_module
+def run(name, *arguments):
+    return helpers.run("-m", f"benchmarks.{name}", "--backends", BACKEND, *arguments)
 
 
 def test_the_table_of_layers(tmp_path):
-    output = run("layers.py", "--workloads", "41x41x512-21", "--sigmas", 0.5, 2, "--repeats", 1, "--out", tmp_path)
+    output = run("layers", "--workloads", "41x41x512-21", "--sigmas", 0.5, 2, "--repeats", 1, "--out", tmp_path)
     rows = json.loads((tmp_path / f"layers_{BACKEND}.json").read_text())
     assert [row["sigma"] for row in rows] == [0.5, 2.0]
     for row in rows:
@@ -45,7 +34,7 @@ def test_the_table_of_layers(tmp_path):
 
 def test_a_cell_that_takes_too_long_gets_a_bound(tmp_path):
     options = ("--workloads", "41x41x512-21", "--sigmas", 1, "--repeats", 1, "--limit", 0.5, "--out", tmp_path)
-    output = run("layers.py", *options)
+    output = run("layers", *options)
     (row,) = json.loads((tmp_path / f"layers_{BACKEND}.json").read_text())
     assert "Keras" not in row["seconds"]
     assert row["ratio"] == pytest.approx(row["seconds"]["N-Jet"] / 0.5)
@@ -53,7 +42,7 @@ def test_a_cell_that_takes_too_long_gets_a_bound(tmp_path):
 
 
 def test_the_networks(tmp_path):
-    output = run("nin.py", "--batch-size", 2, "--width", 0.05, "--repeats", 1, "--out", tmp_path)
+    output = run("nin", "--batch-size", 2, "--width", 0.05, "--repeats", 1, "--out", tmp_path)
     seconds = json.loads((tmp_path / f"nin_{BACKEND}.json").read_text())["seconds"]
     ratio = seconds["N-Jet-NIN, order 3"] / seconds["NIN"]
     assert f"| N-Jet-NIN, order 3 | NIN | {ratio:.2f} |" in output
@@ -61,21 +50,21 @@ def test_the_networks(tmp_path):
 
 
 def test_the_first_step(tmp_path):
-    output = run("first_step.py", "--workload", "41x41x512-21", "--out", tmp_path)
+    output = run("first_step", "--workload", "41x41x512-21", "--out", tmp_path)
     row = json.loads((tmp_path / f"first_step_{BACKEND}.json").read_text())
     assert f"{row['N-Jet']['megabytes']:.2f} | {row['Keras']['megabytes']:.2f}" in output
     assert row["N-Jet"]["megabytes"] > 0
 
 
 def test_what_a_sigma_for_each_filter_costs(tmp_path):
-    output = run("sharing.py", "--workload", "41x41x512-21", "--sigmas", 0.5, "--repeats", 1, "--out", tmp_path)
+    output = run("sharing", "--workload", "41x41x512-21", "--sigmas", 0.5, "--repeats", 1, "--out", tmp_path)
     (row,) = json.loads((tmp_path / f"sharing_{BACKEND}.json").read_text())
     assert f" | {row['seconds']['layer'] / row['seconds']['Keras']:.2f} | " in output
     assert set(row["seconds"]) == {"Keras", "layer", "3", "filter", "input"}
 
 
 def test_growth(tmp_path):
-    output = run("growth.py", "--varied", "channels", "--most", 16, "--repeats", 1, "--out", tmp_path)
+    output = run("growth", "--varied", "channels", "--most", 16, "--repeats", 1, "--out", tmp_path)
     (row,) = json.loads((tmp_path / f"growth_{BACKEND}.json").read_text())
     assert f"| channels | 16 | {row['N-Jet']:.3f} | {row['Conv2D']:.3f} |" in output
     assert (tmp_path / "growth.png").stat().st_size > 5000
@@ -83,22 +72,24 @@ def test_growth(tmp_path):
 
 def test_results_of_another_order_have_a_file_of_their_own(tmp_path):
     options = ("--workloads", "41x41x512-21", "--sigmas", 1, "--repeats", 1, "--limit", 0.5, "--out", tmp_path)
-    run("layers.py", *options, "--order", 2)
+    run("layers", *options, "--order", 2)
     (row,) = json.loads((tmp_path / f"layers_order2_{BACKEND}.json").read_text())
     assert row["order"] == 2
     assert not (tmp_path / f"layers_{BACKEND}.json").exists()
 
 
-def test_the_versions_name_the_processor(benchmark):
-    timing = benchmark("timing")
-    assert timing.processor() in timing.versions()
+def test_the_versions_name_the_processor():
     assert timing.versions().startswith(f"keras {keras.__version__}, {BACKEND} ")
+    assert timing.versions().endswith(f", {_results.processor()}")
     if pathlib.Path("/proc/cpuinfo").exists():
-        assert timing.processor() in pathlib.Path("/proc/cpuinfo").read_text()
+        assert _results.processor().rsplit(", ", 1)[0] in pathlib.Path("/proc/cpuinfo").read_text()
 
 
-def test_the_evaluations_that_are_timed_compute_the_layer(benchmark, monkeypatch):
-    fit_costs = benchmark("fit_costs")
+def test_the_results_that_are_kept_are_not_the_default():
+    assert timing.argument_parser("It.").parse_args([]).out == pathlib.Path("results/benchmarks")
+
+
+def test_the_evaluations_that_are_timed_compute_the_layer(monkeypatch):
     monkeypatch.setitem(fit_costs.WORKLOADS, "small", (1, (60, 9), 4, 3, (0, 1, 2, "together")))
     x = np.random.default_rng(0).normal(size=(1, 60, 9, 4)).astype("float32")
     njet = keras_njet.NJetConv2D(3, order=fit_costs.ORDER, sigma=fit_costs.SIGMA, use_bias=False)
@@ -111,8 +102,7 @@ def test_the_evaluations_that_are_timed_compute_the_layer(benchmark, monkeypatch
         np.testing.assert_allclose(ops.convert_to_numpy(layer(x)), expected, atol=1e-4)
 
 
-def test_prices_that_foretell_the_times_have_no_regret(benchmark):
-    fit_costs = benchmark("fit_costs")
+def test_prices_that_foretell_the_times_have_no_regret():
     prices = costs.Prices()
     ways = [
         (name, kind, mixing)
@@ -130,8 +120,7 @@ def test_prices_that_foretell_the_times_have_no_regret(benchmark):
     assert fit_costs.judge({"torch": wrong}, "inference", prices)[0] > 0.1
 
 
-def test_the_fit_prints_its_prices_as_they_stand_in_the_code(benchmark, capsys):
-    fit_costs = benchmark("fit_costs")
+def test_the_fit_prints_its_prices_as_they_stand_in_the_code(capsys):
     rows = {"torch": json.loads((fit_costs.timing.RESULTS / "evaluations_torch.json").read_text())["rows"]}
     fit_costs.fit(rows, draws=3)
     names = re.findall(r"^ *(\w+)(?:: float)? = ", capsys.readouterr().out, re.MULTILINE)
@@ -139,16 +128,14 @@ def test_the_fit_prints_its_prices_as_they_stand_in_the_code(benchmark, capsys):
     assert all(hasattr(costs.Prices, name) or hasattr(costs, name) for name in names)
 
 
-def test_the_tables_of_the_readme_files_are_what_was_measured(benchmark):
-    tables = benchmark("tables")
+def test_the_tables_of_the_readme_files_are_what_was_measured():
     for path in tables.FILES:
         text = path.read_text()
         assert text.count("<!-- table: ") > 0
         assert tables.updated(text) == text
 
 
-def test_a_cell_that_was_not_measured_has_a_dash(benchmark, monkeypatch):
-    tables = benchmark("tables")
+def test_a_cell_that_was_not_measured_has_a_dash(monkeypatch):
     row = {"workload": "4096x64-64", "sigma": 1.0, "ratio": 0.5}
     measured = {"tensorflow": [], "jax": [row], "torch": [row, {**row, "sigma": 2.0, "ratio": 0.25}]}
     monkeypatch.setattr(tables, "read", lambda _: measured)
@@ -159,8 +146,7 @@ def test_a_cell_that_was_not_measured_has_a_dash(benchmark, monkeypatch):
     ]
 
 
-def test_a_table_is_replaced_and_nothing_else(benchmark):
-    tables = benchmark("tables")
+def test_a_table_is_replaced_and_nothing_else():
     text = "Before.\n\n<!-- table: rates -->\n\n| old |\n|---|\n| 0 |\n\nAfter.\n"
     updated = tables.updated(text)
     assert updated.startswith("Before.\n\n<!-- table: rates -->\n\n|  | multiply-accumulates")
