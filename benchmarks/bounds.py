@@ -9,9 +9,7 @@ over the bandwidth of adding two large arrays; and the time that is measured, ov
 
 import json
 
-import layers
-
-from benchmarks import timing
+from benchmarks import layers, timing
 
 SIGMA, ORDER, PASSES = 2.0, 3, 3
 LARGE = 2048

@@ -13,9 +13,7 @@ import resource
 import sys
 import time
 
-import layers
-
-from benchmarks import timing
+from benchmarks import layers, timing
 
 
 def main():

@@ -8,9 +8,7 @@ Keras' convolution with filters of the same support; all layers run in one proce
 
 import json
 
-import layers
-
-from benchmarks import timing
+from benchmarks import layers, timing
 
 SHARING = ("layer", 3, "filter", "input")
 

@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 
 import keras_njet
 
-SEEDS, EPOCHS, BATCH_SIZE = 3, 20, 64
+SEEDS, EPOCHS, BATCH_SIZE = 3, 20, 32
 
 images, labels = load_digits(return_X_y=True)
 images = images.reshape(-1, 8, 8, 1).astype("float32") / 16.0
@@ -23,7 +23,7 @@ def train(size, seed):
     """Trains on images of `size` pixels a side; returns σ after each epoch and the test accuracy."""
     resized = keras.ops.image.resize(images, (size, size), data_format="channels_last")
     resized = keras.ops.convert_to_numpy(resized)
-    x_train, x_test, y_train, y_test = train_test_split(resized, labels, test_size=360, random_state=0)
+    x_train, x_test, y_train, y_test = train_test_split(resized, labels, stratify=labels, test_size=360, random_state=0)
     keras.utils.set_random_seed(seed)
     model = keras.Sequential(
         [
@@ -60,7 +60,7 @@ for index, factor in enumerate((1.0, 1.5, 2.0)):
 
 print(f"\n(2 / 1.5)·σ at 1.5× = {2 / 1.5 * sigma[1.5]:.3f} beside σ at 2× = {sigma[2.0]:.3f}")
 axes.set(xlabel="epoch", ylabel="learned σ (pixels)", title="digits, a line a seed")
-axes.legend(title="image size")
+axes.legend(title="image size", loc="center left", bbox_to_anchor=(1.0, 0.5))
 axes.grid(alpha=0.3)
 figure.savefig("learn_resolution.png", dpi=120)
 print("drawn in learn_resolution.png")

@@ -1,5 +1,6 @@
 """Guards the benchmarks: they run on every backend, and what they print is what they measured."""
 
+import importlib
 import json
 import pathlib
 import re
@@ -20,6 +21,11 @@ BACKEND = keras.backend.backend()
 
 def run(name, *arguments):
     return helpers.run("-m", f"benchmarks.{name}", "--backends", BACKEND, *arguments)
+
+
+@pytest.mark.parametrize("module", sorted(path.stem for path in timing.RESULTS.parent.glob("[a-z]*.py")))
+def test_every_module_can_be_imported(module):
+    assert importlib.import_module(f"benchmarks.{module}").__doc__
 
 
 def test_the_table_of_layers(tmp_path):
