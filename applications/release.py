@@ -35,12 +35,12 @@ LICENCES = {
 }
 
 
-def main():
+def main(given=None):
     parser = ArgumentParser("release", __doc__, out=None)
     parser.add_argument("run", type=pathlib.Path, help="folder that a training recipe wrote")
     parser.add_argument("--weights", type=pathlib.Path, help="weights file; default: model.weights.h5 in the folder")
     parser.add_argument("--replace", action="store_true", help="replace weights that have been released")
-    chosen = parser.read()
+    chosen = parser.read(given)
 
     import keras
 
