@@ -1,6 +1,6 @@
 """Sets up everything in `.venv` and runs the main job or the tests; needs Python 3.11 or later and nothing else.
 
-python3 dev.py example      # the main example, on scikit-learn's digits (further arguments are passed on)
+python3 dev.py example      # the main example, on scikit-learn's digits and the backend that KERAS_BACKEND names
 python3 dev.py test         # ruff, and the tests on TensorFlow, JAX and torch (further arguments go to pytest)
 """
 
@@ -14,6 +14,7 @@ import venv
 
 ROOT = pathlib.Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".venv"
+RESULTS = ROOT / "results"  # which git ignores
 PYTHON = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 BACKENDS = ("tensorflow", "jax", "torch")
 IN_PARALLEL = ("--numprocesses", str(min(4, os.cpu_count() or 1)), "--dist", "worksteal")  # most time is compiling
@@ -22,9 +23,10 @@ IN_PARALLEL = ("--numprocesses", str(min(4, os.cpu_count() or 1)), "--dist", "wo
 def main():
     task, *arguments = sys.argv[1:] or [""]
     if task == "example":
-        backend = arguments[arguments.index("--backend") + 1] if "--backend" in arguments else "jax"
+        backend = os.environ.get("KERAS_BACKEND", "jax")
         set_up(f"{backend},examples")
-        run("examples/learn_resolution.py", *arguments, backend=backend)
+        RESULTS.mkdir(exist_ok=True)
+        run(str(ROOT / "examples" / "learn_resolution.py"), *arguments, folder=RESULTS, backend=backend)
     elif task == "test":
         set_up("tensorflow,jax,torch,dev")
         run("-m", "ruff", "check", ".")
@@ -60,12 +62,12 @@ def set_up(extras):
     run(*install, "-e", f".[{extras}]")
 
 
-def run(*arguments, backend=None, **variables):
-    """Runs the environment's Python in the root of the repository, and ends this process if it fails."""
+def run(*arguments, folder=ROOT, backend=None, **variables):
+    """Runs the environment's Python in a folder, and ends this process if it fails."""
     environment = dict(os.environ, TF_CPP_MIN_LOG_LEVEL="2", **variables)
     if backend is not None:
         environment["KERAS_BACKEND"] = backend
-    done = subprocess.run([str(PYTHON), *arguments], cwd=ROOT, env=environment)
+    done = subprocess.run([str(PYTHON), *arguments], cwd=folder, env=environment)
     if done.returncode != 0:
         sys.exit(done.returncode)
 

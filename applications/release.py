@@ -1,23 +1,17 @@
-"""Releases the weights of a run of examples/train_classifier.py or examples/train_segmentation.py with the package.
+"""Releases the weights of a run of train_classifier or train_segmentation with the package.
 
-    python applications/release.py applications/nin/results/fashion_mnist/NJetNIN/seed-0 --weights model.weights.h5
+    python -m applications.release results/train_classifier/fashion_mnist/NJetNIN/seed-0 --data-dir DIR
 
 Packs the weights in half precision into keras_njet/applications/weights/ and notes there, in released.json, what they
 are: `weights="fashion_mnist"` then loads them. The test accuracy, or mean IoU, that is noted is that of the packed
-weights.
+weights. What is released already is replaced with --replace only.
 """
 
-import argparse
 import json
 import pathlib
-import sys
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "examples"))
-
-import runs  # noqa: E402
-import train_classifier  # noqa: E402
-import train_segmentation  # noqa: E402
+from applications import _results, train_classifier, train_segmentation
+from applications._arguments import ArgumentParser
 
 # Arguments of an application that change what its weights mean, and must be given again to load them.
 NJET = {"width": 1.0, "order": 3, "extent": 2.0, "subsample_rate": 4.0}
@@ -41,21 +35,27 @@ LICENCES = {
 }
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=pathlib.Path, help="folder that a training script wrote")
+def main(given=None):
+    parser = ArgumentParser("release", __doc__, out=None)
+    parser.add_argument("run", type=pathlib.Path, help="folder that a training recipe wrote")
     parser.add_argument("--weights", type=pathlib.Path, help="weights file; default: model.weights.h5 in the folder")
-    parser.add_argument("--data-dir", help="folder with the original files; else Keras downloads them")
-    chosen = parser.parse_args()
+    parser.add_argument("--replace", action="store_true", help="replace weights that have been released")
+    chosen = parser.read(given)
 
     import keras
 
     from keras_njet.applications import _weights
 
-    arguments = runs.recorded(chosen.run, data_dir=chosen.data_dir)
+    arguments = _results.recorded(chosen.run, data_dir=chosen.data_dir)
     if arguments.model not in ARGUMENTS or arguments.dataset not in LICENCES:
         parser.error(
             f"expected one of {list(ARGUMENTS)} trained on one of {list(LICENCES)}. "
+            f"Received: model={arguments.model!r}, dataset={arguments.dataset!r}"
+        )
+    released = _weights.released()
+    if arguments.dataset in released.get(arguments.model, {}) and not chosen.replace:
+        parser.error(
+            "expected a model and data that have no released weights, or --replace. "
             f"Received: model={arguments.model!r}, dataset={arguments.dataset!r}"
         )
     make = make_segmenter if arguments.model.endswith("UNet") else make_classifier
@@ -65,7 +65,6 @@ def main():
     checksum = _weights.pack(model, _weights.FOLDER / file)
     _weights.unpack(model, _weights.FOLDER / file)
     metric, value = evaluate(model)
-    released = _weights.released()
     released.setdefault(arguments.model, {})[arguments.dataset] = {
         "file": file,
         "sha256": checksum,

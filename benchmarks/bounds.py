@@ -1,6 +1,6 @@
 """Sets the time of the matrix products beside what the arithmetic and the memory of this machine allow.
 
-    python benchmarks/bounds.py                       # every installed backend; a table, and JSON in results/
+    python -m benchmarks.bounds             # every installed backend; a table, and JSON in results/benchmarks/
 
 For each workload at σ = 2, evaluated by matrices: the multiply-accumulates of a forward and backward pass (three times
 those of a forward pass), over the rate of one large product on this backend; the bytes that it writes and reads again,
@@ -9,8 +9,7 @@ over the bandwidth of adding two large arrays; and the time that is measured, ov
 
 import json
 
-import layers
-import timing
+from benchmarks import layers, timing
 
 SIGMA, ORDER, PASSES = 2.0, 3, 3
 LARGE = 2048

@@ -1,6 +1,6 @@
 """Measures what the first training step of a layer costs: the time to trace and compile it, and the peak of memory.
 
-    python benchmarks/first_step.py                   # every installed backend; a table, and JSON in results/
+    python -m benchmarks.first_step         # every installed backend; a table, and JSON in results/benchmarks/
 
 Each layer, the N-Jet (order 3, σ = 1) and Keras' own of the same support, has a process of its own. Time: that of the
 first step less that of the second. Memory: by how much the process grows at most in three steps (forward, backward),
@@ -13,8 +13,7 @@ import resource
 import sys
 import time
 
-import layers
-import timing
+from benchmarks import layers, timing
 
 
 def main():

@@ -1,7 +1,7 @@
 """Fits the prices of `keras_njet/_convolution/costs.py` to measured times.
 
-    python benchmarks/fit_costs.py                    # every installed backend; about 10 minutes on 2 cores
-    python benchmarks/fit_costs.py --reuse            # fits to the times in results/, without measuring
+    python -m benchmarks.fit_costs          # every installed backend; about 10 minutes on 2 cores
+    python -m benchmarks.fit_costs --reuse --out benchmarks/results         # fits to the times that are kept
 
 Measures the evaluations by matrices (each order of the products, in tiles and not) over the one by composed 5×5
 filters, in training and in inference, on workloads of one, two and three axes and from 3 to 512 channels. Then it draws
@@ -18,7 +18,7 @@ import json
 import math
 import random
 
-import timing
+from benchmarks import timing
 
 WORKLOADS = {  # name: (batch, sizes, channels, filters, mixings)
     "32x32x96-192": (32, (32, 32), 96, 192, (1, 2, "together")),

@@ -1,6 +1,6 @@
 """Shows how the time of a training step grows: with σ, with the feature map, with the channels, with the order.
 
-    python benchmarks/growth.py                       # every installed backend; JSON and a plot in results/
+    python -m benchmarks.growth             # every installed backend; JSON and a plot in results/benchmarks/
 
 One thing is varied at a time, starting from 64×64 pixels, 64 channels and filters, σ = 2, order 3, batch 2. For each,
 the time (forward and backward) of the N-Jet layer with learned σ, and of `Conv2D` with filters of the same support, up
@@ -10,8 +10,7 @@ several runs.
 
 import json
 
-import plots
-import timing
+from benchmarks import plots, timing
 
 USUAL = {"sigma": 2.0, "size": 64, "channels": 64, "order": 3}
 VARIED = {

@@ -1,7 +1,7 @@
 """Times the layers against those they replace, for each σ: the whole table of the README.
 
-    python benchmarks/layers.py                       # every installed backend; tables, JSON and a plot in results/
-    python benchmarks/layers.py --backends jax --workloads 32x32x96-192 --sigmas 1 3
+    python -m benchmarks.layers             # every installed backend; tables, JSON and a plot in results/benchmarks/
+    python -m benchmarks.layers --backends jax --workloads 32x32x96-192 --sigmas 1 3
 
 A figure is the time of the N-Jet layer, σ learned, divided by that of Keras' own layer with filters of the same support
 (a convolution of one, two or three axes or a depthwise one; beside the pyramid, the dilated `ASPP`): that of a forward
@@ -16,8 +16,7 @@ import argparse
 import importlib.util
 import json
 
-import plots
-import timing
+from benchmarks import plots, timing
 
 ORDER = 3
 SIGMAS = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0)

@@ -1,7 +1,7 @@
 """Times a training step of N-Jet-NIN against NIN, and against NIN with 5×5 filters and the same feature maps.
 
-    python benchmarks/nin.py                          # every installed backend; a table, and JSON in results/
-    python benchmarks/nin.py --backends jax
+    python -m benchmarks.nin                # every installed backend; a table, and JSON in results/benchmarks/
+    python -m benchmarks.nin --backends jax
 
 A step is `train_on_batch` with SGD on 32 images of 32×32×3, all scales at σ = 1. The networks run in one process, in
 turn; a figure is the ratio of the medians of several steps. Beside it stands the ratio of the multiply-accumulates of
@@ -11,7 +11,8 @@ all convolutions, forward: the least that can be expected of products and convol
 import json
 
 import numpy as np
-import timing
+
+from benchmarks import timing
 
 ROWS = (  # network, beside
     ("N-Jet-NIN, order 3", "NIN"),

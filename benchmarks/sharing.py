@@ -1,6 +1,6 @@
 """Measures what a σ for each filter, each channel or each group of filters costs.
 
-    python benchmarks/sharing.py                      # every installed backend; a table, and JSON in results/
+    python -m benchmarks.sharing            # every installed backend; a table, and JSON in results/benchmarks/
 
 A figure is the time of a forward and backward pass of the N-Jet layer (order 3) divided by that of
 Keras' convolution with filters of the same support; all layers run in one process, in turn.
@@ -8,8 +8,7 @@ Keras' convolution with filters of the same support; all layers run in one proce
 
 import json
 
-import layers
-import timing
+from benchmarks import layers, timing
 
 SHARING = ("layer", 3, "filter", "input")
 

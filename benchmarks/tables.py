@@ -1,6 +1,6 @@
 """Writes the tables of the README files anew from what was measured last.
 
-    python benchmarks/tables.py                       # reads results/, as the other benchmarks write it
+    python -m benchmarks.tables                       # reads benchmarks/results/
 
 In README.md and benchmarks/README.md each table stands below a comment `<!-- table: name -->`; the rows below it are
 replaced, nothing else is.
@@ -10,8 +10,8 @@ import json
 import pathlib
 import re
 
-import timing
-from layers import ORDER, formatted, suffix
+from benchmarks import timing
+from benchmarks.layers import ORDER, formatted, suffix
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FILES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")

@@ -6,15 +6,16 @@ import importlib.util
 import json
 import os
 import pathlib
-import platform
-import re
 import statistics
 import subprocess
 import sys
 import time
 
+from applications import _results
+
 BACKENDS = ("tensorflow", "jax", "torch")
-RESULTS = pathlib.Path(__file__).resolve().parent / "results"
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"  # those that the README files show
 # By default glibc gives large arrays back to the system, always or now and then, as chance has it; getting them again,
 # filled with zeros, takes up to half of a step.
 KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(1 << 32), "MALLOC_MMAP_MAX_": "0"}
@@ -25,7 +26,9 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
     parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=installed)
-    parser.add_argument("--out", type=pathlib.Path, default=RESULTS, help="folder for the results")
+    parser.add_argument(
+        "--out", type=pathlib.Path, default=pathlib.Path("results/benchmarks"), help="default: %(default)s"
+    )
     parser.add_argument("--backend", help=argparse.SUPPRESS)
     return parser
 
@@ -42,21 +45,15 @@ def versions() -> str:
 
     backend = keras.backend.backend()
     backend_version = importlib.import_module(backend).__version__
-    return f"keras {keras.__version__}, {backend} {backend_version}, {processor()}, {os.cpu_count()} cores"
+    return f"keras {keras.__version__}, {backend} {backend_version}, {_results.processor()}"
 
 
-def processor() -> str:
-    """The name of the processor, in the words of the system."""
-    path = pathlib.Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*:\s*(.+)", path.read_text()) if path.exists() else None
-    return found[1] if found else platform.processor() or platform.machine()
-
-
-def in_a_process(script, backend, *arguments, limit=None, allocation=KEEP_MEMORY):
-    """Runs a script on a backend; returns the last line of its output, parsed, or None beyond the limit."""
-    command = [sys.executable, str(script), "--backend", backend, *map(str, arguments)]
+def in_a_process(path, backend, *arguments, limit=None, allocation=KEEP_MEMORY):
+    """Runs the benchmark of a file on a backend; returns the last line it prints, parsed, or None beyond the limit."""
+    module = f"benchmarks.{pathlib.Path(path).stem}"
+    command = [sys.executable, "-m", module, "--backend", backend, *map(str, arguments)]
     environment = dict(os.environ | allocation, KERAS_BACKEND=backend, TF_CPP_MIN_LOG_LEVEL="2")
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             output, _ = process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:

@@ -1,114 +1,39 @@
-"""Approximates image patches and trained filters by N-Jets (figure 3 of the paper).
+"""Approximates trained filters by Gaussian derivatives, each filter with a σ of its own (figure 3 of the paper).
 
-    python examples/fit_filters.py                    # a table, and a picture for each in results/fit_filters/
+    KERAS_BACKEND=jax python fit_filters.py         # a table, and fit_filters.png in the current folder
 
-Patches: 11×11 pixels of scikit-learn's sample photograph of a flower, their mean taken off. Filters: the first layer of
-the NIN with 5×5 filters that was trained on Fashion-MNIST and ships with the package. Each is fitted with one scale for
-all and with a scale for each, by orders 1 to 6; the picture shows the fits with a scale for each.
+The filters are those of the first layer of the NIN that ships with the package, trained on Fashion-MNIST.
 """
 
-import argparse
-import json
-import os
-import pathlib
-
+import keras
 import numpy as np
+from matplotlib.figure import Figure
 
-ORDERS = (1, 2, 3, 4, 6)
-SHOWN = 8
+import keras_njet
 
+ORDERS, SHOWN = (1, 2, 3, 4, 6), 8
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--orders", type=int, nargs="+", default=ORDERS)
-    parser.add_argument("--patches", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--backend", choices=["jax", "tensorflow", "torch"], default=os.environ.get("KERAS_BACKEND", "jax")
-    )
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent / "results" / "fit_filters")
-    arguments = parser.parse_args()
-    os.environ["KERAS_BACKEND"] = arguments.backend
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for name, kernels in (
-        ("patches", patches(arguments.patches, arguments.seed)),
-        ("first layer of NIN", first_layer()),
-    ):
-        fits = {order: fit(kernels, order) for order in arguments.orders}
-        rows += [{"filters": name, "order": order, **summary(*pair)} for order, pair in fits.items()]
-        plot(kernels, {order: pair[1] for order, pair in fits.items()}, arguments.out / f"{name.replace(' ', '_')}.png")
-    (arguments.out / "results.json").write_text(json.dumps(rows, indent=1))
-    print("| filters | order | one σ | error | σ for each | error |\n" + "|---" * 6 + "|")
-    for row in rows:
-        each = f"{row['mean_sigma']:.2f} ± {row['std_sigma']:.2f} | {row['error_each']:.3f}"
-        print(f"| {row['filters']} | {row['order']} | {row['sigma']:.2f} | {row['error']:.3f} | {each} |")
+nin = keras_njet.applications.NIN(weights="fashion_mnist", width=0.25, input_shape=(28, 28, 1))
+first = next(layer for layer in nin.layers if isinstance(layer, keras.layers.Conv2D))
+filters = keras.ops.convert_to_numpy(first.kernel)  # (height, width, 1, filters)
 
+fits = {}
+print("| order | σ | error |\n|---|---|---|")
+for order in ORDERS:
+    fits[order] = fit = keras_njet.fit_filters(filters, order=order, sigma_sharing="filter")
+    print(f"| {order} | {np.min(fit.sigma):.2f} to {np.max(fit.sigma):.2f} | {fit.error:.3f} |")
 
-def patches(count, seed, size=11):
-    """Patches of a photograph as filters, shape (size, size, 1, count)."""
-    from sklearn.datasets import load_sample_image
-
-    image = load_sample_image("flower.jpg").mean(axis=-1) / 255.0
-    rng = np.random.default_rng(seed)
-    corners = zip(*(rng.integers(0, extent - size, count) for extent in image.shape), strict=True)
-    cut = np.stack([image[y : y + size, x : x + size] for y, x in corners], axis=-1)
-    return (cut - cut.mean(axis=(0, 1)))[:, :, None]
-
-
-def first_layer():
-    """The filters of the first layer of the released NIN, shape (5, 5, 1, filters)."""
-    import keras
-
-    from keras_njet import applications
-
-    model = applications.NIN(weights="fashion_mnist", width=0.25, input_shape=(28, 28, 1))
-    layer = next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
-    return keras.ops.convert_to_numpy(layer.kernel)
-
-
-def fit(kernels, order):
-    """Fits one scale for all, and a scale for each."""
-    from keras_njet import fit_filters
-
-    return fit_filters(kernels, order), fit_filters(kernels, order, sigma_sharing="filter")
-
-
-def summary(one, each):
-    return {
-        "sigma": one.sigma,
-        "error": one.error,
-        "mean_sigma": float(np.mean(each.sigma)),
-        "std_sigma": float(np.std(each.sigma)),
-        "error_each": each.error,
-    }
-
-
-def plot(kernels, fits, path):
-    """A row of filters, and below it a row for each order."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    shown = min(SHOWN, kernels.shape[3])
-    figure = Figure(figsize=(1.1 * shown, 1.3 * (1 + len(fits))), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1 + len(fits), shown, squeeze=False)
-    for number in range(shown):
-        limit = np.abs(kernels[..., 0, number]).max()
-        rows = [("given", kernels[..., 0, number], None)]
-        for order, fitted in fits.items():
-            border = (fitted.reconstruction.shape[0] - kernels.shape[0]) // 2
-            middle = slice(border, fitted.reconstruction.shape[0] - border)
-            rows.append((f"order {order}", fitted.reconstruction[middle, middle, 0, number], fitted.sigma[number]))
-        for panel, (name, filter_, sigma) in zip(panels[:, number], rows, strict=True):
-            panel.imshow(filter_, cmap="gray", vmin=-limit, vmax=limit)
-            panel.set(xticks=[], yticks=[])
-            if number == 0:
-                panel.set_ylabel(name)
-            if sigma is not None:
-                panel.set_title(f"σ = {sigma:.2f}", fontsize=7)
-    figure.savefig(path, dpi=110)
-
-
-if __name__ == "__main__":
-    main()
+figure = Figure(figsize=(1.1 * SHOWN, 1.3 * (1 + len(ORDERS))), layout="constrained")
+panels = figure.subplots(1 + len(ORDERS), SHOWN)
+for index in range(SHOWN):
+    limit = np.abs(filters[..., 0, index]).max()
+    rows = {"given": filters}
+    for order, fit in fits.items():
+        border = (len(fit.reconstruction) - len(filters)) // 2  # a fit may be larger than the filter
+        rows[f"order {order}"] = fit.reconstruction[border : border + len(filters), border : border + len(filters)]
+        panels[list(fits).index(order) + 1, index].set_title(f"σ = {fit.sigma[index]:.2f}", fontsize=7)
+    for panel, (name, kernels) in zip(panels[:, index], rows.items(), strict=True):
+        panel.imshow(kernels[..., 0, index], cmap="gray", vmin=-limit, vmax=limit)
+        panel.set(xticks=[], yticks=[], ylabel=name if index == 0 else "")
+figure.savefig("fit_filters.png", dpi=110)
+print("drawn in fit_filters.png")

@@ -1,93 +1,48 @@
-"""Draws the effective receptive field of trained U-Nets (figure 13 of the paper).
+"""Draws what a pixel of the last feature map depends on, before and after training (figure 13 of the paper).
 
-    python examples/receptive_field.py RUN [RUN ...] --data-dir DIR --out receptive_field.png
+    KERAS_BACKEND=jax python receptive_field.py     # receptive_field.png in the current folder
 
-A RUN is a folder that train_segmentation.py wrote. The field is the magnitude of the gradient of the largest logit of
-the pixel at the centre of an object with respect to the input, a mean over test images, summed over what it covers.
+A network with 3×3 filters sees as far after training as before. N-Jet layers learn how far to see.
 """
 
-import argparse
-import os
-import pathlib
+import keras
+from matplotlib.figure import Figure
+from sklearn.datasets import load_digits
 
-import numpy as np
-import runs
-import train_segmentation
+import keras_njet
+from keras_njet import visualization
 
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=pathlib.Path, help="folders of trained U-Nets")
-    parser.add_argument("--data-dir", help="folder with the original files of Fashion-MNIST")
-    parser.add_argument("--images", type=int, default=20)
-    parser.add_argument(
-        "--backend", choices=["jax", "tensorflow", "torch"], default=os.environ.get("KERAS_BACKEND", "jax")
-    )
-    parser.add_argument("--out", default="receptive_field.png")
-    arguments = parser.parse_args()
-    os.environ["KERAS_BACKEND"] = arguments.backend
-    fields = {}
-    for run in arguments.runs:
-        chosen = runs.recorded(run, data_dir=arguments.data_dir)
-        _, test_set, classes = train_segmentation.load(chosen)
-        model = train_segmentation.make_model(classes, 1, chosen)
-        model.load_weights(run / "model.weights.h5")
-        order = "" if model.name == "unet" else f", order {chosen.order or 2}"
-        name = f"{chosen.model}{order}, s = {chosen.scale}"
-        fields[name] = effective_field(model, test_set, arguments.images)
-        print(f"{name}: radius of half of the field {radius(fields[name]):.1f} pixels", flush=True)
-    plot(fields, arguments.out)
-    print(f"written to {arguments.out}")
+images, labels = load_digits(return_X_y=True)
+images = images.reshape(-1, 8, 8, 1).astype("float32") / 16.0
+images = keras.ops.image.resize(images, (24, 24), data_format="channels_last")
+images = keras.ops.convert_to_numpy(images)
 
 
-def effective_field(model, test_set, images):
-    """Mean magnitude of the gradient of a pixel's logit, around that pixel: an array of odd size."""
-    from keras_njet.inspection.visualization import effective_receptive_field
-
-    fields = []
-    for index in range(min(images, len(test_set))):
-        x, y = (part[:1] for part in test_set[index])
-        rows, columns = np.nonzero((y[0] > 0) & (y[0] < 255))
-        reach = min(x.shape[1:3]) // 4
-        inside = (abs(rows - x.shape[1] // 2) < reach) & (abs(columns - x.shape[2] // 2) < reach)
-        if not inside.any():
-            continue
-        at = np.median(rows[inside]), np.median(columns[inside])
-        middle = np.argmin(np.where(inside, abs(rows - at[0]) + abs(columns - at[1]), np.inf))
-        row, column = int(rows[middle]), int(columns[middle])
-        field = effective_receptive_field(model, x, position=(row, column))
-        fields.append(field[row - reach : row + reach + 1, column - reach : column + reach + 1])
-    fields = np.mean(fields, axis=0)
-    return fields / fields.max()
+def make_model(name, conv, **options):
+    top = [keras.layers.GlobalMaxPooling2D(), keras.layers.Dense(10)]
+    layers = [conv(16, activation="relu", name=f"conv{number}", **options) for number in (1, 2)]
+    return keras.Sequential([keras.Input((24, 24, 1)), *layers, *top], name=name)
 
 
-def radius(field):
-    """Radius in pixels of the disc around the centre that holds half of the field."""
-    centre = len(field) // 2
-    rows, columns = np.mgrid[: len(field), : len(field)] - centre
-    distances = np.hypot(rows, columns).ravel()
-    order = np.argsort(distances)
-    share = np.cumsum(field.ravel()[order]) / field.sum()
-    return float(distances[order][np.searchsorted(share, 0.5)])
+def feature_map(model):
+    """The part of a model that ends in its last feature map."""
+    return keras.Model(model.inputs, model.get_layer("conv2").output)
 
 
-def plot(fields, path):
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, len(fields), figsize=(3 * len(fields), 3.2), squeeze=False, layout="constrained")
-    for (name, field), axis in zip(fields.items(), axes[0], strict=True):
-        reach = len(field) // 2
-        shown = axis.imshow(np.sqrt(field), extent=(-reach, reach, reach, -reach), cmap="magma")
-        axis.add_patch(plt.Circle((0, 0), radius(field), fill=False, color="white", linestyle="--"))
-        axis.set_title(f"{name}\nhalf within {radius(field):.1f} pixels", fontsize=9)
-        axis.set(xlabel="pixels")
-    figure.colorbar(shown, ax=axes, label="√ |gradient|, largest = 1", shrink=0.8)
-    figure.savefig(path, dpi=110, bbox_inches="tight")
-    plt.close(figure)
-
-
-if __name__ == "__main__":
-    main()
+keras.utils.set_random_seed(0)
+models = [
+    make_model("3×3 filters", keras.layers.Conv2D, kernel_size=3, padding="same"),
+    make_model("N-Jet", keras_njet.NJetConv2D, order=3),
+]
+figure = Figure(figsize=(8, 7), layout="constrained")
+for model, row in zip(models, figure.subplots(2, 2), strict=True):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.01), loss, metrics=["accuracy"])
+    for when, axes in zip(("before", "after"), row, strict=True):
+        if when == "after":
+            model.fit(images, labels, batch_size=32, epochs=5, verbose=2)
+        visualization.plot_effective_receptive_field(feature_map(model), images[:32], ax=axes)
+        axes.set_title(f"{model.name}, {when} training")
+keras_njet.summary(models[1])
+figure.savefig("receptive_field.png", dpi=110)
+print("drawn in receptive_field.png")

@@ -1,6 +1,6 @@
 """The private parts of Keras that this package leans on, all in one file.
 
-`tests/test_backend.py` fails when one of them goes.
+`tests/keras_njet/test_backend.py` fails when one of them goes.
 """
 
 import contextlib

@@ -1,31 +1,115 @@
-"""Guards the committed runs: what they recorded still makes the networks that were trained."""
+"""Guards the results of all recipes: their place, what they record, and that no run overwrites another."""
 
+import argparse
 import json
-import sys
+import subprocess
 
-import numpy as np
+import keras
 import pytest
 
-from tests.test_examples import ROOT
-
-sys.path.insert(0, str(ROOT / "examples"))
-import runs
-import train_classifier
-import train_segmentation
-
-CHANNELS = {"fashion_mnist": 1, "multiscale_fashion_mnist": 1, "isbi_em": 1, "camvid": 3}
-CLASSES = {"multiscale_fashion_mnist": 11, "isbi_em": 2, "camvid": 11}
-RUNS = [path.parent for path in sorted((ROOT / "applications").rglob("results.json"))]
+import keras_njet
+from applications import _results
+from tests.helpers import ROOT
 
 
-@pytest.mark.parametrize("run", RUNS, ids=lambda run: str(run.relative_to(ROOT / "applications")))
-def test_a_recorded_run_makes_the_network_that_was_trained(run):
-    arguments = runs.recorded(run, data_dir="here")
-    assert arguments.data_dir == "here"
-    channels = CHANNELS[arguments.dataset]
-    if arguments.model in train_classifier.MODELS:
-        model = train_classifier.make_model(arguments.model, {"input_shape": (28, 28, channels)}, arguments)
-    else:
-        model = train_segmentation.make_model(CLASSES[arguments.dataset], channels, arguments)
-    trained = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
-    assert trained == json.loads((run / "results.json").read_text())["metrics"]["trained_parameters"]
+def arguments(folder, **options):
+    return argparse.Namespace(command="python it", out=folder, data_dir="here", **options)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_a_run_that_has_ended_is_not_repeated(tmp_path):
+    measured = []
+
+    def measure(given):
+        measured.append(given)
+        return {"runs": [given.epochs]}
+
+    def report(results, folder):
+        (folder / "table.md").write_text(f"{results['runs']} by {results['command']}")
+
+    folder = tmp_path / "some/where"
+    results = _results.run(arguments(folder, epochs=3, sizes=(3, 5)), measure, report)
+    assert results["runs"] == [3]
+    assert results["configuration"] == {"epochs": 3, "sizes": [3, 5]}
+    assert results["versions"]["keras_njet"] == keras_njet.__version__
+    assert results["versions"]["backend"].startswith(f"{keras.backend.backend()} ")
+    assert results["processor"].endswith("cores")
+    assert json.loads((folder / "results.json").read_text()) == results
+    assert (folder / "table.md").read_text() == "[3] by python it"
+    before = contents(folder)
+    assert _results.run(arguments(folder, epochs=3, sizes=(3, 5)), measure, report) == results
+    assert len(measured) == 1
+    assert contents(folder) == before
+
+
+def test_the_commit_is_that_of_these_files():
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    if head.returncode != 0:
+        pytest.skip("not in a clone")
+    assert _results.commit().removesuffix("-dirty") == head.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"configuration.json": {"epochs": 2}},  # begun by others
+        {"configuration.json": {"epochs": 2}, "results.json": {"runs": []}},
+        {"results.json": {"configuration": {"epochs": 2}}},  # of earlier versions
+        {"results.json": [{"order": 3}]},
+        {"table.md": "| epochs |"},
+    ],
+)
+def test_a_run_never_overwrites_another(tmp_path, files):
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match=r"holds another run.*Give another --out.* Received: out='.*', epochs=3$"):
+        _results.run(arguments(tmp_path, epochs=3), lambda given: pytest.fail("it ran"))
+    assert contents(tmp_path) == before
+
+
+COMMITTED = sorted({path.parent for path in (ROOT / "applications").glob("*/results/**/*.*")})
+
+
+@pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: str(folder.relative_to(ROOT / "applications")))
+def test_no_committed_result_is_overwritten(folder):
+    before = contents(folder)
+    with pytest.raises(ValueError, match="Give another --out"):
+        _results.run(arguments(folder, never="committed"), lambda given: pytest.fail("it ran"))
+    assert contents(folder) == before
+
+
+def test_an_interrupted_study_goes_on(tmp_path):
+    trained = []
+
+    def train(name, seed):
+        if (name, seed) == ("b", 1) and len(trained) == 3:
+            trained.append("interrupted")
+            raise KeyboardInterrupt
+        trained.append((name, seed))
+        return {"accuracy": len(trained)}
+
+    networks = [({"name": name}, lambda seed, name=name: train(name, seed)) for name in "ab"]
+    given = arguments(tmp_path, seeds=2)
+
+    def measure(given):
+        return {"runs": _results.collect(given, networks)}
+
+    with pytest.raises(KeyboardInterrupt):
+        _results.run(given, measure)
+    assert not (tmp_path / "results.json").exists()
+    rows = _results.run(given, measure)["runs"]
+    assert trained == [("a", 0), ("b", 0), ("a", 1), "interrupted", ("b", 1)]
+    assert [(row["name"], row["seed"], row["accuracy"]) for row in rows] == [
+        ("a", 0, 1), ("b", 0, 2), ("a", 1, 3), ("b", 1, 5),
+    ]  # fmt: skip
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["configuration.json", "results.json"]
+
+
+def test_options_of_earlier_runs_have_their_present_names(tmp_path):
+    (tmp_path / "results.json").write_text('{"configuration": {"width": 16, "filter_sizes": [5, 5, 3]}}')
+    recorded = _results.recorded(tmp_path, data_dir="here")
+    assert (recorded.filters, recorded.kernel_sizes, recorded.data_dir) == (16, [5, 5, 3], "here")

@@ -1,0 +1,32 @@
+"""Pictures that several recipes draw."""
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+
+def draw_masks(rows, classes, path):
+    """Draws images beside their masks.
+
+    Args:
+        rows: List of `(image, masks, title)`: the masks are a dictionary from title to array.
+        classes: Number of classes.
+        path: File to write.
+    """
+    columns = 1 + len(rows[0][1])
+    figure = Figure(figsize=(3 * columns, 2.5 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    colours = matplotlib.colormaps["tab20"].resampled(classes).with_extremes(over="white")  # what is ignored
+    for (image, masks, title), row in zip(rows, axes, strict=True):
+        first = row[0] is axes[0, 0]
+        image = np.squeeze(image)
+        row[0].imshow(image, cmap="gray" if image.ndim == 2 else None)
+        row[0].set_ylabel(title)
+        for (name, mask), axis in zip(masks.items(), row[1:], strict=True):
+            shown = axis.imshow(mask, cmap=colours, vmin=-0.5, vmax=classes - 0.5, interpolation="nearest")
+            if first:
+                axis.set_title(name)
+        for axis in row:
+            axis.set(xticks=[], yticks=[])
+    figure.colorbar(shown, ax=axes, ticks=range(classes), shrink=0.6, label="class; white: ignored")
+    figure.savefig(path, dpi=100, bbox_inches="tight")

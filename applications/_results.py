@@ -1,0 +1,163 @@
+"""The results of all recipes: where they are written, what they record of themselves, and that none is overwritten."""
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+
+ROWS = "unfinished.json"
+RENAMED = {"filters": "width", "kernel_sizes": "filter_sizes"}  # options, and what they were called in earlier runs
+
+
+def run(arguments, measure, report=None):
+    """Runs a recipe, unless it has been run: a run that has ended is not repeated, and that of others not overwritten.
+
+    Args:
+        arguments: As `ArgumentParser.read` returns them; the results are in the folder `arguments.out`.
+        measure: Function of the arguments that returns a dictionary of what it finds.
+        report: Function of the results and the folder that writes tables and pictures.
+
+    Returns:
+        What results.json holds: provenance and what was found.
+
+    Raises:
+        ValueError: If the folder has something else in it.
+    """
+    results = earlier(arguments.out, configuration(arguments))
+    if results is None:
+        results = {**provenance(arguments), **measure(arguments)}
+        if report is not None:
+            report(results, arguments.out)
+        _write(arguments.out / "results.json", results)  # last, as it says that the run has ended
+        (arguments.out / ROWS).unlink(missing_ok=True)
+    return results
+
+
+def main(arguments, measure, report=None):
+    """Runs a recipe and prints what was found."""
+    results = run(arguments, measure, report)
+    table = arguments.out / "table.md"
+    print(table.read_text() if table.exists() else json.dumps(results.get("metrics", {}), indent=1, ensure_ascii=False))
+    print(f"in {arguments.out}: {', '.join(sorted(path.name for path in arguments.out.iterdir()))}")
+
+
+def earlier(folder, ours):
+    """The results of a run with our configuration, None if it has not ended; an error if the folder has others."""
+    begun, ended = folder / "configuration.json", folder / "results.json"
+    results = json.loads(ended.read_text()) if ended.exists() else None
+    if begun.exists():
+        theirs = json.loads(begun.read_text())
+    elif isinstance(results, dict):
+        theirs = results.get("configuration", {})
+    else:
+        theirs = {} if folder.exists() and any(folder.iterdir()) else ours
+    other = {name: theirs.get(name) for name in ours if name not in theirs or theirs[name] != ours[name]}
+    if other:
+        raise ValueError(
+            f"The folder holds another run, with {other}. Give another --out, or remove it. "
+            f"Received: out={str(folder)!r}, {', '.join(f'{name}={ours[name]!r}' for name in other)}"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    if not begun.exists():
+        _write(begun, ours)
+    return results
+
+
+def collect(arguments, networks):
+    """Trains networks with every seed; those that an interrupted run has trained already are not trained again.
+
+    Args:
+        arguments: Of the recipe: `seeds`, and `out`, where each row is written at once, until the run has ended.
+        networks: List of pairs: a dictionary that labels the network, and a function of the seed that trains it and
+            returns a dictionary of what is known of it.
+
+    Returns:
+        A row for each seed and network: its labels, the seed and what the function returned.
+    """
+    path = arguments.out / ROWS
+    rows = json.loads(path.read_text()) if path.exists() else []
+    for seed in range(arguments.seeds):
+        for position, (labels, train) in enumerate(networks, start=1):
+            label = {**labels, "seed": seed}
+            if select(rows, **label):
+                continue
+            names = ", ".join(str(each) for each in labels.values())
+            print(f"\n[seed {seed} of {arguments.seeds}, {position} of {len(networks)}] {names}", flush=True)
+            rows.append({**label, **train(seed)})
+            _write(path, rows)
+    return rows
+
+
+def select(rows, **wanted):
+    """The rows with these values."""
+    return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+
+
+def configuration(arguments):
+    """What decides the result of a run, as JSON has it."""
+    chosen = {name: value for name, value in vars(arguments).items() if name not in ("command", "out", "data_dir")}
+    return json.loads(json.dumps(chosen, default=str))
+
+
+def recorded(results, **others):
+    """The arguments of a run that has ended: `results` as `run` returns them, or its folder; `others` are set anew."""
+    if not isinstance(results, dict):
+        results = json.loads((pathlib.Path(results) / "results.json").read_text())
+    configuration = results["configuration"]
+    earlier = {name: configuration.get(old) for name, old in RENAMED.items()}
+    return argparse.Namespace(**{**earlier, **configuration, **others})
+
+
+def provenance(arguments):
+    """How figures came about: what was run, with what, on what."""
+    return {
+        "command": arguments.command,
+        "configuration": configuration(arguments),
+        "versions": versions(),
+        "processor": processor(),
+        "commit": commit(),
+    }
+
+
+def versions():
+    """Versions of what computes."""
+    import keras
+
+    import keras_njet
+
+    backend = keras.backend.backend()
+    return {
+        "python": platform.python_version(),
+        "keras": keras.__version__,
+        "keras_njet": keras_njet.__version__,
+        "backend": f"{backend} {sys.modules[backend].__version__}",
+    }
+
+
+def processor():
+    """The name of the processor and the number of its cores."""
+    listed = _output_of("lscpu") or ""
+    name = next((line.split(":")[1].strip() for line in listed.splitlines() if line.startswith("Model name")), None)
+    return f"{name or platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def commit():
+    """The commit these files are of, with "-dirty" if they have been changed; None outside of a clone."""
+    folder = str(pathlib.Path(__file__).parent)
+    return _output_of("git", "-C", folder, "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty")
+
+
+def _output_of(*command):
+    """What a command prints; None if it is not there or fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "LC_ALL": "C"})
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _write(path, content):
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -1,0 +1,39 @@
+"""Tables of results in Markdown, and what stands below them."""
+
+import statistics
+
+
+def markdown(heads, rows):
+    """A table: a line of heads, and a line for each row of cells."""
+    lines = [f"| {' | '.join(map(str, cells))} |" for cells in (heads, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(heads), *lines[1:]]) + "\n"
+
+
+def mean_std(values, digits=3):
+    """Mean ± standard deviation; the mean alone of a single value, and a dash of none."""
+    if not values:
+        return "–"
+    deviation = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{deviation}"
+
+
+def deviation(values):
+    """Standard deviation, for the bars of a plot: 0 of a single value."""
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def footnote(results):
+    """How the figures of a table came about."""
+    configuration, versions = results["configuration"], results["versions"]
+    lines = []
+    if "seeds" in configuration:
+        several = configuration["seeds"] > 1
+        lines += [f"Mean ± standard deviation over {configuration['seeds']} seeds." if several else "One seed.", ""]
+    minutes = sum(row.get("seconds", 0.0) for row in results["runs"]) / 60
+    lines.append(
+        f"Command: `{results['command']}`; {minutes:.1f} minutes of training on {results['processor']}; Python "
+        f"{versions['python']}, keras {versions['keras']} on {versions['backend']}; commit {results['commit']}."
+    )
+    if configuration.get("quick"):
+        lines += ["", "A quick run: these figures say nothing about the networks."]
+    return "\n".join(lines) + "\n"

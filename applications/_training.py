@@ -1,0 +1,124 @@
+"""How recipes train: small networks that are compared, and runs that log every epoch and go on when interrupted."""
+
+import csv
+import sys
+import time
+
+import numpy as np
+
+
+def train_classifier(build, train_set, test_set, seed, arguments):
+    """Trains a small network by Adam, with a rate that falls to zero; returns what is known of it.
+
+    Args:
+        build: Function that makes the network, which ends in logits.
+        train_set: `(x, y)`, arrays.
+        test_set: Likewise. Nothing is decided by it: it is evaluated once, after the last epoch.
+        seed: Integer, of the weights and the order of the training set.
+        arguments: `epochs`, `batch_size` and `learning_rate`.
+    """
+    import keras
+
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(seed)
+    (x, y), model = train_set, build()
+    model.compile(
+        adam(arguments.learning_rate, arguments.epochs * -(-len(x) // arguments.batch_size)),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    history, seconds = fit(model, x, y, epochs=arguments.epochs, batch_size=arguments.batch_size)
+    _, test_accuracy = model.evaluate(*test_set, batch_size=256, verbose=0)
+    print(f"test accuracy {test_accuracy:.4f}, {seconds:.0f} s", flush=True)
+    return {
+        "parameters": trained_parameters(model),
+        "train_accuracy": history["accuracy"][-1],
+        "test_accuracy": test_accuracy,
+        "seconds": seconds,
+        "sigma": {name.removesuffix("/sigma"): values for name, values in history.items() if name.endswith("/sigma")},
+    }
+
+
+def adam(learning_rate, steps):
+    """Adam with a rate that falls to zero as a cosine."""
+    import keras
+
+    return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, steps))
+
+
+def fit(model, *data, epochs, **options):
+    """Trains a model; returns its history, with σ and sizes after each epoch, and how many seconds it took."""
+    import keras_njet
+
+    start = time.perf_counter()
+    callbacks = [keras_njet.ResolutionCallback(), progress_bar(epochs)]
+    history = model.fit(*data, epochs=epochs, callbacks=callbacks, verbose=0, **options).history
+    return history, time.perf_counter() - start
+
+
+def fit_with_log(model, batches, arguments, **options):
+    """Trains a model and saves its weights; returns the rows of log.csv, one an epoch.
+
+    A training that was interrupted goes on after its last epoch.
+    """
+    import keras
+
+    import keras_njet
+
+    folder = arguments.out
+    model.fit(
+        batches,
+        epochs=arguments.epochs,
+        callbacks=[
+            keras.callbacks.BackupAndRestore(folder / "backup"),
+            keras_njet.ResolutionCallback(),
+            stopwatch(),
+            keras.callbacks.CSVLogger(folder / "log.csv", append=(folder / "backup").exists()),
+        ],
+        verbose=1 if sys.stdout.isatty() else 2,
+        **options,
+    )
+    model.save_weights(folder / "model.weights.h5")
+    return read_log(folder / "log.csv")
+
+
+def progress_bar(epochs):
+    """A bar for a whole training, one step an epoch; without a terminal, a line at its end."""
+    import keras
+
+    shown = ("loss", "accuracy")
+
+    class ProgressBar(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            verbose = 1 if sys.stdout.isatty() else 2
+            self.bar = keras.utils.Progbar(epochs, verbose=verbose, stateful_metrics=shown, unit_name="epoch")
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.bar.update(epoch + 1, [(name, logs[name]) for name in shown if name in logs])
+
+    return ProgressBar()
+
+
+def stopwatch():
+    """Adds the seconds of each epoch to its logs."""
+    import keras
+
+    class Stopwatch(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.start = time.perf_counter()
+
+        def on_epoch_end(self, epoch, logs=None):
+            logs["seconds"] = time.perf_counter() - self.start
+
+    return Stopwatch()
+
+
+def read_log(path):
+    """The rows of a log of numbers."""
+    with open(path, newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def trained_parameters(model):
+    """How many numbers are trained."""
+    return sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)

@@ -1,0 +1,97 @@
+"""Turns a trained network into an N-Jet network, trains it on for an epoch, and turns it back into plain convolutions.
+
+    python -m applications.convert_nin --data-dir DIR
+
+The network is the NIN with 5×5 and 3×3 filters that was trained on Fashion-MNIST and ships with the package. For
+several orders, with one σ a layer and one a filter: the error of its filters, and the test accuracy of the network as
+it was, as converted, after an epoch of training, and frozen. Writes table.md and results.json into --out.
+"""
+
+import logging
+import sys
+import time
+
+import numpy as np
+
+from applications import _results, _tables
+from applications._arguments import ArgumentParser
+from applications.data_sets import images
+
+
+def main():
+    _results.main(parse_arguments(), measure, report)
+
+
+def parse_arguments(given=None):
+    parser = ArgumentParser("convert_nin", __doc__, seed=True)
+    parser.add_argument("--orders", type=int, nargs="+", default=[2, 4, 6, 8])
+    parser.add_argument("--sharing", nargs="+", choices=["layer", "filter"], default=["layer", "filter"])
+    parser.add_argument("--images", type=int, help="train on the first so many images; default: all")
+    parser.add_argument("--test-images", type=int, help="test on the first so many images; default: all")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="of Adam")
+    return parser.read(given)
+
+
+def measure(arguments):
+    """Converts, trains and freezes, for every order."""
+    import keras
+
+    import keras_njet
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    pixels = images.load_pixels("fashion_mnist", arguments.data_dir)
+    counts = (arguments.images, arguments.test_images)
+    (x_train, y_train), (x_test, y_test) = [
+        (keras_njet.applications.nin.preprocess_input(x[:count].astype("float32"), dataset="fashion_mnist"), y[:count])
+        for (x, y), count in zip(pixels, counts, strict=True)
+    ]
+
+    def accuracy(model):
+        model.compile(metrics=["accuracy"], loss="sparse_categorical_crossentropy")
+        return float(model.evaluate(x_test, y_test, batch_size=250, verbose=0)[1])
+
+    rows = []
+    for sharing in arguments.sharing:
+        for order in arguments.orders:
+            keras.utils.set_random_seed(arguments.seed)
+            model = keras_njet.applications.NIN(weights="fashion_mnist", width=0.25, input_shape=(28, 28, 1))
+            converted, report = keras_njet.convert(
+                model, order, sigma_sharing=sharing, max_error=1.0, return_report=True
+            )
+            row = {
+                "order": order,
+                "sharing": sharing,
+                "errors": [layer.error for layer in report],
+                "fitted_sigmas": [layer.sigma for layer in report],
+                "original": accuracy(model),
+                "converted": accuracy(converted),
+            }
+            converted.compile(keras.optimizers.Adam(arguments.learning_rate), "sparse_categorical_crossentropy")
+            start = time.perf_counter()
+            converted.fit(x_train, y_train, batch_size=128, epochs=1, verbose=2)
+            row["seconds"] = time.perf_counter() - start
+            row["trained"] = accuracy(converted)
+            row["frozen"] = accuracy(keras_njet.freeze(converted))
+            scales = [keras.ops.convert_to_numpy(converted.get_layer(layer.name).sigma) for layer in report]
+            row["sigmas"] = [float(np.mean(sigma)) for sigma in scales]
+            rows.append(row)
+    return {"runs": rows}
+
+
+def report(results, folder):
+    (folder / "table.md").write_text(format_table(results))
+
+
+def format_table(results):
+    heads = ["order", "σ", "error of the filters", "converted", "after an epoch", "frozen", "σ after it"]
+    lines = []
+    for row in results["runs"]:
+        accuracies = [f"{row[name]:.4f}" for name in ("converted", "trained", "frozen")]
+        errors, sigmas = (", ".join(f"{number:.3f}" for number in row[name]) for name in ("errors", "sigmas"))
+        lines.append([row["order"], f"for each {row['sharing']}", errors, *accuracies, sigmas])
+    own = f"Test accuracy of NIN itself: {results['runs'][0]['original']:.4f}.\n"
+    return "\n".join([_tables.markdown(heads, lines), own, _tables.footnote(results)])
+
+
+if __name__ == "__main__":
+    main()

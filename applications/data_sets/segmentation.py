@@ -1,0 +1,137 @@
+"""Images and masks for segmentation: CamVid, ISBI 2012 (electron microscopy) and Pascal VOC."""
+
+import pathlib
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+IGNORED = 255
+CLASSES = {"camvid": 11, "isbi_em": 2, "voc": 21}
+ISBI_TEST_IMAGES = 6
+
+
+def find_pairs(name, data_dir, part):
+    """Lists the files of a data set.
+
+    Args:
+        name: "camvid" ({train,val,test}/{images,masks}/ in DIR or DIR/camvid), "isbi_em" ({image,label}/ in DIR or
+            DIR/isbi-em, whose last six images are the test set) or "voc" (JPEGImages/, SegmentationClass/ and
+            ImageSets/Segmentation/ in DIR, DIR/VOC2012 or DIR/VOCdevkit/VOC2012).
+        data_dir: Folder with the original files.
+        part: "train" or "test" ("val" of Pascal VOC).
+
+    Returns:
+        A list of pairs of paths: image and mask.
+    """
+    root = pathlib.Path(data_dir)
+    if name == "camvid":
+        folder = _first(root / "camvid" / part, root / part)
+        pairs = [(path, folder / "masks" / f"{path.stem}.png") for path in sorted((folder / "images").iterdir())]
+    elif name == "isbi_em":
+        folder = _first(root / "isbi-em", root)
+        images = sorted((folder / "image").iterdir(), key=lambda path: (len(path.stem), path.stem))
+        pairs = [(path, folder / "label" / path.name) for path in images]
+        pairs = pairs[:-ISBI_TEST_IMAGES] if part == "train" else pairs[-ISBI_TEST_IMAGES:]
+    elif name == "voc":
+        folder = _first(root / "VOCdevkit/VOC2012", root / "VOC2012", root)
+        listed = folder / "ImageSets/Segmentation" / f"{'train' if part == 'train' else 'val'}.txt"
+        names = listed.read_text().split()
+        pairs = [(folder / f"JPEGImages/{stem}.jpg", folder / f"SegmentationClass/{stem}.png") for stem in names]
+    else:
+        raise ValueError(f"Expected one of {list(CLASSES)}. Received: name={name!r}")
+    return pairs
+
+
+def read_pair(name, image_path, mask_path):
+    """Reads an image and its mask.
+
+    Returns:
+        `(x, y)`: uint8 image of shape (height, width, channels), 1 channel for "isbi_em" and else 3, and uint8 mask of
+        shape (height, width), with classes from 0, and 255 where nothing counts.
+    """
+    x = _open(image_path, "L" if name == "isbi_em" else "RGB")
+    y = _open(mask_path, None)
+    if y.ndim != 2:
+        raise ValueError(f"Expected a mask with one label a pixel, in file {mask_path}. Received: shape={y.shape}")
+    if x.shape[:2] != y.shape:
+        raise ValueError(
+            f"Expected an image and a mask of one size, in files {image_path} and {mask_path}. Received: "
+            f"image={x.shape[:2]}, mask={y.shape}"
+        )
+    if name == "isbi_em":
+        y = (y > 127).astype("uint8")
+    elif name == "camvid":
+        y = np.where(y == 11, IGNORED, y)
+    wrong = np.setdiff1d(y, [*range(CLASSES[name]), IGNORED])
+    if wrong.size:
+        raise ValueError(
+            f"Expected labels from 0 to {CLASSES[name] - 1}, or what is ignored, in file {mask_path}. Received: "
+            f"labels={wrong.tolist()}"
+        )
+    return (x[..., None] if x.ndim == 2 else x), y.astype("uint8")
+
+
+def make_batches(pairs, batch_size, preprocess, crop=None, seed=None):
+    """Makes a `keras.utils.PyDataset` of pairs of images and masks in memory.
+
+    Args:
+        pairs: List of `(x, y)` as from `read_pair`.
+        batch_size: Images a batch; without a crop all of a batch must have one size.
+        preprocess: Function from uint8 images to float32 input of the network.
+        crop: Number of pixels of the square to which images are cropped at random, after a random scaling by 0.5 to 1.5
+            and a random flip, as in DeepLabv2. None for whole images in their order, to test.
+        seed: Seed of order and crops.
+    """
+    import keras
+
+    class Batches(keras.utils.PyDataset):
+        def __init__(self):
+            super().__init__()
+            self.rng = np.random.default_rng(seed)
+            self.order = np.arange(len(pairs)) if crop is None else self.rng.permutation(len(pairs))
+
+        def __len__(self):
+            return -(-len(pairs) // batch_size)
+
+        def __getitem__(self, index):
+            chosen = [pairs[at] for at in self.order[index * batch_size : (index + 1) * batch_size]]
+            if crop is not None:
+                chosen = [random_crop(x, y, crop, self.rng) for x, y in chosen]
+            return preprocess(np.stack([x for x, _ in chosen])), np.stack([y for _, y in chosen]).astype("int32")
+
+        def on_epoch_end(self):
+            if crop is not None:
+                self.order = self.rng.permutation(len(pairs))
+
+    return Batches()
+
+
+def random_crop(x, y, size, rng):
+    """Scales an image and its mask by 0.5 to 1.5, flips them or not, and cuts out a square, padded where needed."""
+    scale = rng.uniform(0.5, 1.5)
+    shape = (max(1, round(x.shape[1] * scale)), max(1, round(x.shape[0] * scale)))
+    image = Image.fromarray(x.squeeze(-1) if x.shape[-1] == 1 else x).resize(shape, Image.Resampling.BILINEAR)
+    mask = Image.fromarray(y).resize(shape, Image.Resampling.NEAREST)
+    x, y = np.asarray(image).reshape(*shape[::-1], x.shape[-1]), np.asarray(mask)
+    if rng.random() < 0.5:
+        x, y = x[:, ::-1], y[:, ::-1]
+    missing = [max(0, size - length) for length in y.shape]
+    x = np.pad(x, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="edge")
+    y = np.pad(y, [(0, missing[0]), (0, missing[1])], constant_values=IGNORED)
+    top, left = (int(rng.integers(length - size + 1)) for length in y.shape)
+    return x[top : top + size, left : left + size], y[top : top + size, left : left + size]
+
+
+def _first(*folders):
+    for folder in folders:
+        if folder.is_dir() and any(folder.iterdir()):
+            return folder
+    raise FileNotFoundError(f"Expected one of the folders {[str(folder) for folder in folders]}.")
+
+
+def _open(path, mode):
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert(mode) if mode else image)
+    except (UnidentifiedImageError, OSError) as error:
+        raise ValueError(f"Expected an image file that can be read. Received: path={str(path)!r} ({error})") from error

@@ -1,0 +1,1 @@
+"""Times and memory of keras-njet beside Keras' own layers: `python -m benchmarks`."""

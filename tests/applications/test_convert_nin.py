@@ -1,0 +1,23 @@
+"""Guards the study that converts a trained network: it runs, and what it reports is what it measured."""
+
+import json
+
+import keras
+import pytest
+
+from tests.helpers import DATA, run, skip_without
+
+
+def test_a_trained_network_is_converted_trained_and_frozen(tmp_path):
+    skip_without("fashion-mnist")
+    if keras.backend.backend() != "torch":
+        pytest.skip("compiling takes minutes; the study is tested on torch, which runs eagerly")
+    given = ("--backend", "torch", "--data-dir", DATA, "--images", 16, "--test-images", 500, "--out", tmp_path)
+    output = run("-m", "applications.convert_nin", *given, "--orders", 8, "--sharing", "layer")
+    results = json.loads((tmp_path / "results.json").read_text())
+    (row,) = results["runs"]
+    assert max(row["errors"]) < 1e-5  # order 8 meets every 5×5 filter
+    assert row["original"] > 0.8
+    assert row["converted"] == pytest.approx(row["original"], abs=2 / 500)
+    assert row["frozen"] == pytest.approx(row["trained"], abs=2 / 500)
+    assert f"Test accuracy of NIN itself: {row['original']:.4f}" in output

@@ -1,0 +1,59 @@
+"""Guards experiment 1.2(A): σ grows with the images, and the tables are right."""
+
+import json
+
+import pytest
+
+from applications import learn_resolution
+from tests.helpers import DATA, needs_mnist, run
+
+
+def learn(folder, *arguments):
+    output = run("-m", "applications.learn_resolution", "--out", folder, *arguments)
+    return output, json.loads((folder / "results.json").read_text())["runs"]
+
+
+def test_the_learned_scale_grows_with_the_size_of_digits(tmp_path):
+    output, rows = learn(tmp_path, "--seeds", 1, "--epochs", 20)
+    assert [(row["size"], len(row["sigma"]["njet"])) for row in rows] == [(8, 20), (12, 20), (16, 20)]
+    assert "(2 / 1.5)·σ at 1.5×" in output
+    assert (tmp_path / "table.md").read_text() in output
+    assert (tmp_path / "sigma.png").read_bytes().startswith(b"\x89PNG")
+    last = {row["size"]: row["sigma"]["njet"][-1] for row in rows}
+    assert last[16] > 1.05 * last[8]
+
+
+@needs_mnist
+def test_it_runs_on_real_mnist(tmp_path):
+    arguments = ("--dataset", "mnist", "--data-dir", DATA, "--seeds", 1, "--epochs", 1, "--images", 256)
+    _, rows = learn(tmp_path, *arguments)
+    assert [row["size"] for row in rows] == [28, 42, 56]
+    assert all(row["sigma"]["njet"][-1] != 1.0 for row in rows)
+
+
+def test_the_table_has_means_and_deviations_over_seeds():
+    rows = [
+        {"factor": factor, "size": round(8 * factor), "seed": seed, "seconds": 60.0, "test_accuracy": 0.5 + seed / 10}
+        | {"sigma": {"njet": [1.0, factor + seed]}}
+        for seed in (0, 1)
+        for factor in learn_resolution.FACTORS
+    ]
+    results = {
+        "command": "python it",
+        "configuration": {"seeds": 2},
+        "versions": {"python": "3", "keras": "4", "backend": "torch 5"},
+        "processor": "abacus",
+        "commit": "abc",
+        "runs": rows,
+    }
+    table = learn_resolution.format_table(results)
+    assert "| 1.5× | 12×12 | 2.000 ± 0.707 | 0.550 ± 0.071 |\n" in table
+    assert "(2 / 1.5)·σ at 1.5× = 2.667 ± 0.943 beside σ at 2× = 2.500 ± 0.707" in table
+    assert "over 2 seeds." in table
+
+
+def test_epochs_depend_on_the_data():
+    assert learn_resolution.parse_arguments([]).epochs == 40
+    assert learn_resolution.parse_arguments(["--dataset", "mnist"]).batch_size == 128
+    with pytest.raises(SystemExit):
+        learn_resolution.parse_arguments(["--seeds", "0"])

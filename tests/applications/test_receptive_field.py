@@ -1,0 +1,42 @@
+"""Guards figure 13: the field that is drawn is that of the filters."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from applications import receptive_field, train_segmentation
+from applications.data_sets import multiscale_fashion_mnist as multiscale
+from tests.helpers import DATA, needs_fashion_mnist, run
+
+RNG = np.random.default_rng(0)
+OBJECTS = RNG.integers(0, 256, size=(20, 28, 28)).astype("uint8") * (RNG.random((20, 28, 28)) > 0.3)
+LABELS = np.arange(20) % 10
+
+
+def test_the_effective_receptive_field_is_that_of_the_filter(tmp_path):
+    box = keras.layers.Conv2D(2, 5, padding="same", kernel_initializer="ones", use_bias=False)
+    model = keras.Sequential([keras.Input((None, None, 1)), box])
+    dataset = multiscale.make_dataset(OBJECTS, LABELS, 1, count=3)
+    field = receptive_field.effective_field(model, dataset, images=3)
+    expected = np.zeros_like(field)
+    centre = len(field) // 2
+    expected[centre - 2 : centre + 3, centre - 2 : centre + 3] = 1.0
+    np.testing.assert_allclose(field, expected, atol=1e-6)
+    assert receptive_field.radius(field) == pytest.approx(2.0)  # 13 of 25 pixels are no farther away
+    receptive_field.plot({"box": field}, tmp_path / "field.png")
+    assert (tmp_path / "field.png").read_bytes().startswith(b"\x89PNG")
+
+
+@needs_fashion_mnist
+def test_fields_of_trained_networks_are_drawn(tmp_path):
+    given = "--filters 2 --levels 2 --scale 1 --images 2 --test-images 2 --epochs 1 --implementation dense"
+    where = ["--data-dir", DATA, "--out"]
+    train_segmentation.train(train_segmentation.parse_arguments([*given.split(), *where, tmp_path / "run"]))
+    output = run("-m", "applications.receptive_field", tmp_path / "run", *where, tmp_path / "field")
+    ((name, found),) = json.loads((tmp_path / "field/results.json").read_text())["metrics"].items()
+    assert f'"{name}": {found}' in output
+    assert name == "pixels of half of the field, NJetUNet, order 2, s = 1"
+    assert 0 < found < 35
+    assert (tmp_path / "field/receptive_field.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,17 @@
+"""Guards the release of weights: what ships already is not overwritten."""
+
+import pytest
+
+from applications import release
+from keras_njet.applications import _weights
+from tests.helpers import ROOT
+
+FOLDER = ROOT / "applications/nin/results/fashion_mnist/NJetNIN/seed-0"
+
+
+def test_released_weights_are_not_replaced_by_default(capsys):
+    before = {path: path.read_bytes() for path in _weights.FOLDER.iterdir()}
+    with pytest.raises(SystemExit):
+        release.main([FOLDER, "--weights", "of another run"])
+    assert "or --replace. Received: model='NJetNIN', dataset='fashion_mnist'" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in _weights.FOLDER.iterdir()} == before

@@ -1,0 +1,44 @@
+"""Guards the recipe of segmentation: it trains on real images, and is not repeated."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from applications import train_segmentation
+from tests.helpers import DATA, needs_mnist, skip_without
+
+
+@needs_mnist
+@pytest.mark.parametrize(
+    ("model", "dataset", "options"),
+    [
+        ("NJetUNet", "multiscale_fashion_mnist", "--scale 1 --filters 4 --images 4 --implementation dense"),
+        ("NJetUNet", "isbi_em", "--filters 2 --crop 32"),
+        ("NJetDeepLabV2", "camvid", "--crop 32 --backbone resnet32"),
+        ("UNet", "camvid", "--filters 2 --crop 32 --batch-size 2"),
+    ],
+)
+def test_it_trains_on_real_images(model, dataset, options, tmp_path):
+    skip_without({"camvid": "camvid", "isbi_em": "isbi-em"}.get(dataset, "fashion-mnist"))
+    if keras.backend.backend() == "jax" and model != "NJetUNet":
+        pytest.skip("compiling each network takes minutes; these are tested on TensorFlow and torch")
+    given = f"--model {model} --dataset {dataset} --test-images 1 --epochs 1 {options}".split()
+    given += [] if "--images" in given else ["--images", "2"]
+    given += ["--data-dir", DATA, "--backend", keras.backend.backend(), "--out", str(tmp_path)]
+    results = train_segmentation.train(train_segmentation.parse_arguments(given))
+    assert json.loads((tmp_path / "results.json").read_text()) == results
+    assert 0 <= results["metrics"]["test_miou"] <= 1
+    assert (tmp_path / "predictions.png").stat().st_size > 1000
+    assert DATA not in (tmp_path / "results.json").read_text()
+    if model.startswith("NJet"):
+        assert all(value > 0 for name, value in results["metrics"].items() if "sigma" in name)
+        assert any("sigma" in name for name in results["metrics"])
+    assert train_segmentation.train(train_segmentation.parse_arguments(given)) == results  # is not trained again
+
+
+def test_class_weights_are_inverse_frequencies():
+    batches = [(None, np.array([[[0, 0, 0, 1, 255]]])), (None, np.array([[[0, 2, 2, 1, 0]]]))]
+    weights = train_segmentation.inverse_frequencies(batches, 3)
+    np.testing.assert_allclose(weights / weights[0], [1, 5 / 2, 5 / 2])

@@ -1,0 +1,60 @@
+"""Guards `SegmentationCrossentropy` against scikit-learn and the formula of its gradient."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss
+
+from keras_njet import SegmentationCrossentropy
+from tests.helpers import gradients
+
+RNG = np.random.default_rng(0)
+LOGITS = RNG.normal(size=(2, 5, 4, 3)).astype("float32")
+LABELS = RNG.choice([0, 1, 2, 255], size=(2, 5, 4)).astype("int32")
+
+
+def softmax(logits):
+    exponentials = np.exp(logits - logits.max(-1, keepdims=True))
+    return exponentials / exponentials.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize("weights", [None, (0.2, 1.0, 3.0)])
+@pytest.mark.parametrize("axis", [-1, 1])
+def test_it_is_the_weighted_log_loss_of_what_is_not_ignored(weights, axis):
+    counted = LABELS != 255
+    of_pixel = None if weights is None else np.take(weights, LABELS[counted])
+    expected = log_loss(LABELS[counted], softmax(LOGITS.astype("float64"))[counted], sample_weight=of_pixel)
+    loss = SegmentationCrossentropy(weights, axis=axis)
+    logits = LOGITS if axis == -1 else np.moveaxis(LOGITS, -1, 1)
+    assert float(loss(LABELS, logits)) == pytest.approx(expected, rel=1e-5)
+    assert float(loss(LABELS[..., None], logits)) == pytest.approx(expected, rel=1e-5)
+    copy = SegmentationCrossentropy.from_config(loss.get_config())
+    assert float(copy(LABELS, logits)) == float(loss(LABELS, logits))
+
+
+def test_gradients_are_those_of_the_formula():
+    weights = np.array([0.2, 1.0, 3.0])
+    loss = SegmentationCrossentropy(weights)
+    (ours,) = gradients(lambda logits: loss(LABELS, logits), LOGITS)
+    counted = LABELS != 255
+    labels = np.where(counted, LABELS, 0)
+    of_pixel = np.where(counted, weights[labels], 0.0)[..., None]
+    expected = of_pixel * (softmax(LOGITS) - np.eye(3)[labels]) / of_pixel.sum()
+    np.testing.assert_allclose(ours, expected, atol=1e-6)
+
+
+def test_nothing_but_ignored_pixels_gives_zero():
+    assert float(SegmentationCrossentropy()(np.full((1, 2, 2), 255), np.ones((1, 2, 2, 3), "float32"))) == 0.0
+
+
+def test_sample_weights_weigh_images():
+    loss = SegmentationCrossentropy(ignore_class=None)
+    labels = np.zeros((2, 5, 4), int)
+    alone = float(loss(labels[:1], LOGITS[:1]))
+    assert float(loss(labels, LOGITS, sample_weight=np.array([[[1.0]], [[0.0]]]))) == pytest.approx(alone / 2, rel=1e-5)
+
+
+def test_wrong_weights_are_named_in_the_error():
+    with pytest.raises(ValueError, match=r"Received: class_weights=\[-1, 2\]$"):
+        SegmentationCrossentropy([-1, 2])
+    with pytest.raises(ValueError, match=r"each of 3 classes. Received: class_weights=\[1.0, 2.0\]$"):
+        SegmentationCrossentropy([1, 2])(LABELS, LOGITS)
