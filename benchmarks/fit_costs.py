@@ -7,9 +7,9 @@ Measures the evaluations by matrices (each order of the products, in tiles and n
 filters, in training and in inference, on workloads of one, two and three axes and from 3 to 512 channels. Then it draws
 prices at random and keeps those that have the evaluations in the right order: the ones with the least regret, the time
 of the evaluation that they choose over that of the best one, and among equals those with the least squared error of the
-log times. The price of dense convolutions is the geometric mean on each backend; the spread around it counts as an
-error, too. The matrices are fitted to training; what convolutions take in inference is fitted to them. Prints the
-prices as they stand in `costs.py`.
+log times. The price of dense convolutions is the geometric mean on each backend, over the processors whose times are in
+the folder; the spread around it counts as an error, too. The matrices are fitted to training; what convolutions take in
+inference is fitted to them. Prints the prices as they stand in `costs.py`.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ import functools
 import json
 import math
 import random
+import statistics
 
 from benchmarks import timing
 
@@ -49,14 +50,21 @@ def main():
     if arguments.backend:
         print(json.dumps(measure_all(arguments)))
         return
-    measured = {}
     for backend in arguments.backends:
         if not arguments.reuse:
             options = ["--repeats", arguments.repeats, "--budget", arguments.budget]
             result = timing.in_a_process(__file__, backend, *options, "--workloads", *arguments.workloads)
             timing.save(arguments.out, "evaluations", backend, result)
-        measured[backend] = json.loads((arguments.out / f"evaluations_{backend}.json").read_text())["rows"]
-    fit(measured, arguments.draws)
+    fit(read(arguments.out), arguments.draws)
+
+
+def read(folder):
+    """The times that were measured, by backend and processor; files name it: evaluations_jax_<processor>.json."""
+    found = {}
+    for path in sorted(folder.glob("evaluations_*.json")):
+        _, backend, *processor = path.stem.split("_", 2)
+        found[backend, *processor] = json.loads(path.read_text())["rows"]
+    return found
 
 
 def parse_arguments():
@@ -149,16 +157,22 @@ def fit(measured, draws):
             if best is None or (round(regret, 3), error) < best[0]:
                 best = (round(regret, 3), error), candidate, of_dense
         (regret, error), prices, of_dense = best
-        dense[phase] = {backend: round(value, 2) for backend, value in of_dense.items()}
+        dense[phase] = {
+            backend: round(statistics.geometric_mean(of_dense[key] for key in of_dense if key[0] == backend), 2)
+            for backend in dict.fromkeys(backend for backend, *_ in of_dense)
+        }
         narrow[phase] = prices.narrow
         print(f"{phase}: regret {regret:.3f}, error of the log times {math.sqrt(error):.2f}", flush=True)
+        for key, value in of_dense.items():
+            alone, _, _ = judge({key: measured[key]}, phase, prices)
+            print(f"  {', '.join(key)}: regret {alone:.3f}, price of dense convolutions {value:.2f}", flush=True)
     for name in ("small_axis", "few_channels", "writing"):
         print(f"    {name}: float = {getattr(prices, name):g}")
     print(f"_DENSE = {json.dumps(dense)}\n_NARROW = {json.dumps(narrow)}", flush=True)
 
 
 def judge(measured, phase, prices):
-    """Mean regret, mean squared error of the log times, and the price of dense convolutions on each backend."""
+    """Mean regret, mean squared error of the log times, and the price of dense convolutions of each key."""
     regrets, errors, dense = [], [], {}
     ways = {tuple(way) for rows in measured.values() for *way, _, _ in rows}
     estimated = {way: estimate(*way, prices) for way in ways}

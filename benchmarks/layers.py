@@ -1,15 +1,16 @@
-"""Times the layers against those they replace, for each σ: the whole table of the README.
+"""Times the layers against those they replace, for each σ, on layers of real networks.
 
-    python -m benchmarks.layers             # every installed backend; tables, JSON and a plot in results/benchmarks/
-    python -m benchmarks.layers --backends jax --workloads 32x32x96-192 --sigmas 1 3
+    python -m benchmarks.layers             # every installed backend; tables, JSON and plots in results/benchmarks/
+    python -m benchmarks.layers --backends jax --workloads 32x32x96-192 --sigmas 1.1 3.1
 
 A figure is the time of the N-Jet layer, σ learned, divided by that of Keras' own layer with filters of the same support
 (a convolution of one, two or three axes or a depthwise one; beside the pyramid, the dilated `ASPP`): that of a forward
-and backward pass, and that of a forward pass. Both run in one process, in turn; the medians of several runs are
-divided. Each cell has a process of its own, which is stopped at a limit: Keras' layer with large filters may take
-minutes for a step. Then the N-Jet layer is measured alone, and the figure, marked "<", is its time over the limit. With
-`--others`, the layer of the DCLS package with as many weights is timed, too (torch, two axes; Khalfaoui-Hassani et al.,
-"Dilated convolution with learnable spacings").
+and backward pass, and with `--predict` that of a forward pass. Both run in one process, in turn; the medians of several
+runs are divided. The scales lie just off the whole numbers, where filters have outgrown the next size. A process that
+takes longer for a cell than a limit is stopped: Keras' layer with large filters may take minutes for a step. Then the
+N-Jet layer is measured alone, and the figure, marked "<", is its time over the limit. With `--others`, the layer of the
+DCLS package with as many weights is timed, too (torch, two axes; Khalfaoui-Hassani et al., "Dilated convolution with
+learnable spacings").
 """
 
 import argparse
@@ -19,13 +20,24 @@ import json
 from benchmarks import plots, timing
 
 ORDER = 3
-SIGMAS = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0)
+SIGMAS = (0.6, 1.1, 2.1, 3.1, 5.1)
 WORKLOADS = {  # name: (kind, batch, sizes, channels, filters)
-    "32x32x96-192": ("convolution", 32, (32, 32), 96, 192),
+    "32x32x16-16": ("convolution", 128, (32, 32), 16, 16),
+    "16x16x32-32": ("convolution", 128, (16, 16), 32, 32),
+    "8x8x64-64": ("convolution", 128, (8, 8), 64, 64),
+    "56x56x64-64": ("convolution", 8, (56, 56), 64, 64),
+    "28x28x128-128": ("convolution", 8, (28, 28), 128, 128),
+    "14x14x256-256": ("convolution", 8, (14, 14), 256, 256),
+    "7x7x512-512": ("convolution", 8, (7, 7), 512, 512),
+    "280x280x16-16": ("convolution", 2, (280, 280), 16, 16),
     "128x128x64-64": ("convolution", 2, (128, 128), 64, 64),
+    "128x128x16-16": ("convolution", 4, (128, 128), 16, 16),
     "224x224x3-64": ("convolution", 2, (224, 224), 3, 64),
+    "224x224x3-64 stride 2": ("strided", 2, (224, 224), 3, 64),
+    "32x32x96-192": ("convolution", 32, (32, 32), 96, 192),
     "41x41x512-21": ("convolution", 1, (41, 41), 512, 21),
     "56x56x144 depthwise": ("depthwise", 8, (56, 56), 144, 144),
+    "14x14x672 depthwise": ("depthwise", 8, (14, 14), 672, 672),
     "41x41x2048-21 pyramid": ("pyramid", 1, (41, 41), 2048, 21),
     "4096x64-64": ("convolution", 8, (4096,), 64, 64),
     "24x24x24x32-32": ("convolution", 2, (24, 24, 24), 32, 32),
@@ -35,17 +47,19 @@ WORKLOADS = {  # name: (kind, batch, sizes, channels, filters)
 def main():
     arguments = parse_arguments()
     if arguments.backend:
-        (workload,), (sigma,) = arguments.workloads, arguments.sigmas
-        print(json.dumps(measure(workload, sigma, arguments)))
+        for sigma in arguments.sigmas:
+            print(json.dumps(measure(*arguments.workloads, sigma, arguments)), flush=True)
         return
     for backend in arguments.backends:
-        rows = [row for workload in arguments.workloads for row in measure_row(backend, workload, arguments)]
         name = "layers" + suffix(arguments.order)
         path = arguments.out / f"{name}_{backend}.json"
-        rows = updated(json.loads(path.read_text()) if path.exists() else [], rows)
-        timing.save(arguments.out, name, backend, rows)
+        rows = json.loads(path.read_text()) if path.exists() else []
+        for workload in arguments.workloads:
+            rows = updated(rows, measure_row(backend, workload, arguments))
+            timing.save(arguments.out, name, backend, rows)
         print_table(rows)
     plots.time_over_sigma(arguments.out, suffix(arguments.order))
+    plots.heat_map(arguments.out, suffix(arguments.order))
 
 
 def suffix(order):
@@ -61,27 +75,37 @@ def parse_arguments():
     parser.add_argument("--implementation", default="auto", choices=["auto", "matrix", "dense"])
     parser.add_argument("--repeats", type=int, default=5, help="runs of which the median is taken")
     parser.add_argument("--budget", type=float, default=5.0, help="seconds after which a pair is repeated no more")
-    parser.add_argument("--limit", type=float, default=60.0, help="seconds for one cell of the table")
+    parser.add_argument("--limit", type=float, default=60.0, help="seconds for a cell; default: %(default)s")
     parser.add_argument("--others", action="store_true", help="time the layers of other packages, too")
+    parser.add_argument("--predict", action="store_true", help="time predictions, too")
+    parser.add_argument("--keep-memory", action="store_true", help="with an allocator that gives no memory back")
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def measure_row(backend, workload, arguments):
-    """Measures one workload for every σ, each in a process."""
-    for sigma in arguments.sigmas:
-        options = ["--workloads", workload, "--sigmas", sigma, "--order", arguments.order]
-        options += ["--implementation", arguments.implementation]
-        options += ["--repeats", arguments.repeats, "--budget", arguments.budget]
-        options += ["--others"] if arguments.others else []
-        row = timing.in_a_process(__file__, backend, *options, limit=arguments.limit)
-        if row is None:
-            row = timing.in_a_process(__file__, backend, *options, "--alone")
-            bound = row["seconds"]["N-Jet"] / arguments.limit
-            row |= {"ratio": bound, "predict_ratio": None, "beyond_the_limit": True}
-        seconds = ", ".join(f"{name} {value:.3f} s" for name, value in row["seconds"].items())
-        print(f"{backend}, {workload}, σ = {sigma:g}: {formatted(row)} ({seconds})", flush=True)
-        yield row
+    """Measures one workload for every σ, in a process; what takes too long in another one, without Keras' layer."""
+    options = ["--workloads", workload, "--order", arguments.order, "--implementation", arguments.implementation]
+    options += ["--repeats", arguments.repeats, "--budget", arguments.budget]
+    options += ["--others"] * arguments.others + ["--predict"] * arguments.predict
+    allocation = timing.KEEP_MEMORY if arguments.keep_memory else {}
+    rest = list(arguments.sigmas)
+
+    def measured(*more, limit=None):
+        for row in timing.lines_of_a_process(
+            __file__, backend, *options, "--sigmas", *rest, *more, limit=limit, allocation=allocation
+        ):
+            rest.remove(row["sigma"])
+            if "Keras" not in row["seconds"]:
+                row |= {"ratio": row["seconds"]["N-Jet"] / arguments.limit, "beyond_the_limit": True}
+            row["allocator"] = "keeps memory" if arguments.keep_memory else "default"
+            seconds = ", ".join(f"{name} {value:.3f} s" for name, value in row["seconds"].items())
+            print(f"{backend}, {workload}, σ = {row['sigma']:g}: {formatted(row)} ({seconds})", flush=True)
+            yield row
+
+    yield from measured(limit=arguments.limit)
+    if rest:
+        yield from measured("--alone")
 
 
 def updated(rows, new):
@@ -107,13 +131,14 @@ def measure(workload, sigma, arguments):
         layer.build(x.shape)
     names = list(layers)
     timed = {}
-    for name, make_pass in (("seconds", timing.training_pass), ("predict_seconds", timing.prediction)):
-        passes = [make_pass(layer, x) for layer in layers.values()]
-        timed[name] = dict(zip(names, timing.interleaved(passes, arguments.repeats, arguments.budget), strict=True))
+    passes = {"seconds": timing.training_pass} | ({"predict_seconds": timing.prediction} if arguments.predict else {})
+    for name, make_pass in passes.items():
+        made = [make_pass(layer, x) for layer in layers.values()]
+        timed[name] = dict(zip(names, timing.interleaved(made, arguments.repeats, arguments.budget), strict=True))
     row = {"versions": timing.versions(), "workload": workload, "sigma": sigma, "order": arguments.order, **timed}
-    if not arguments.alone:
-        row["ratio"] = timed["seconds"]["N-Jet"] / timed["seconds"]["Keras"]
-        row["predict_ratio"] = timed["predict_seconds"]["N-Jet"] / timed["predict_seconds"]["Keras"]
+    for name, ratio in (("seconds", "ratio"), ("predict_seconds", "predict_ratio")):
+        if "Keras" in timed.get(name, {}):
+            row[ratio] = timed[name]["N-Jet"] / timed[name]["Keras"]
     return row
 
 
@@ -128,7 +153,7 @@ def make_layers(kind, axes, filters, sigma, order=ORDER, **options):
         ours = keras_njet.NJetASPP(filters, order=order, sigma=(sigma,) * 4, use_bias=False)
         return {"N-Jet": ours, "Keras": keras_njet.layers.ASPP(filters, use_bias=False)}
     size = sizes.kernel_size(sigma, extent=2.0)
-    options |= {"order": order, "sigma": sigma, "use_bias": False}
+    options |= {"order": order, "sigma": sigma, "use_bias": False, "strides": 2 if kind == "strided" else 1}
     if kind == "depthwise":
         ours = keras_njet.NJetDepthwiseConv2D(**options)
         return {"N-Jet": ours, "Keras": keras.layers.DepthwiseConv2D(size, padding="same", use_bias=False)}
@@ -140,7 +165,7 @@ def make_layers(kind, axes, filters, sigma, order=ORDER, **options):
     ours, theirs = kinds[axes]
     return {
         "N-Jet": ours(filters, **options),
-        "Keras": theirs(filters, size, padding="same", use_bias=False),
+        "Keras": theirs(filters, size, padding="same", use_bias=False, strides=options["strides"]),
     }
 
 
@@ -162,7 +187,7 @@ def learnable_spacings(filters, size, weights):
 
 
 def formatted(row, key="ratio"):
-    if row[key] is None:
+    if row.get(key) is None:
         return "–"
     return f"{'<' if row.get('beyond_the_limit') else ''}{max(row[key], 0.01):.2f}"
 
@@ -170,6 +195,8 @@ def formatted(row, key="ratio"):
 def print_table(rows):
     """Prints a line for each workload, with a column for each σ."""
     for key, title in (("ratio", "forward + backward"), ("predict_ratio", "predict")):
+        if not any(key in row for row in rows):
+            continue
         sigmas = sorted({row["sigma"] for row in rows})
         measured_with = "; ".join(dict.fromkeys(row["versions"] for row in rows))
         print(f"\n{measured_with}, order {rows[0]['order']}, {title}: time of the N-Jet / time of Keras' layer\n")

@@ -1,6 +1,7 @@
 """Draws what `layers.py` and `growth.py` have measured; needs matplotlib (`pip install keras-njet[plots]`)."""
 
 import json
+import math
 import pathlib
 
 COLOURS = {"tensorflow": "tab:orange", "jax": "tab:blue", "torch": "tab:red"}
@@ -23,6 +24,29 @@ def time_over_sigma(folder: pathlib.Path, suffix: str = ""):
         name_ticks(panel, sorted({row["sigma"] for rows in results.values() for row in rows}))
     panels[0].legend(fontsize=7)
     figure.savefig(folder / f"time_over_sigma{suffix}.png", dpi=110)
+
+
+def heat_map(folder: pathlib.Path, suffix: str = ""):
+    """The grid: time of a training step over that of Keras' layer, a panel for each backend."""
+    results = read(folder, f"layers{suffix}")
+    workloads = list(dict.fromkeys(row["workload"] for rows in results.values() for row in rows))
+    sigmas = sorted({row["sigma"] for rows in results.values() for row in rows})
+    figure, panels = make_panels(len(results), height=1.2 + 0.3 * len(workloads))
+    for panel, (backend, rows) in zip(panels, results.items(), strict=False):
+        ratios = [[float("nan")] * len(sigmas) for _ in workloads]
+        for row in rows:
+            ratios[workloads.index(row["workload"])][sigmas.index(row["sigma"])] = math.log2(row["ratio"])
+        panel.imshow(ratios, cmap="RdBu_r", vmin=-2, vmax=2, aspect="auto")
+        for row in rows:
+            text = f"{'<' if row.get('beyond_the_limit') else ''}{max(row['ratio'], 0.01):.2f}"
+            place = sigmas.index(row["sigma"]), workloads.index(row["workload"])
+            colour = "white" if abs(math.log2(row["ratio"])) > 1.3 else "black"
+            panel.text(*place, text, ha="center", va="center", fontsize=7, color=colour)
+        panel.set(title=backend, xlabel=LABELS["sigma"])
+        panel.grid(visible=False)
+        panel.set_yticks(range(len(workloads)), workloads if panel is panels[0] else [], fontsize=7)
+        panel.set_xticks(range(len(sigmas)), [f"{sigma:g}" for sigma in sigmas])
+    figure.savefig(folder / f"grid{suffix}.png", dpi=110)
 
 
 def growth(folder: pathlib.Path):
@@ -54,13 +78,13 @@ def read(folder, name):
     return {backend: json.loads(path.read_text()) for backend, path in paths.items() if path.exists()}
 
 
-def make_panels(count, columns=3):
+def make_panels(count, columns=3, height=3.2):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     columns = min(columns, count)
     rows = -(-count // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.2 * rows), layout="constrained")
+    figure = Figure(figsize=(4.2 * columns, height * rows), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for panel in panels[count:]:

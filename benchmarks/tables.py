@@ -9,6 +9,7 @@ replaced, nothing else is.
 import json
 import pathlib
 import re
+import statistics
 
 from benchmarks import timing
 from benchmarks.layers import ORDER, formatted, suffix
@@ -17,15 +18,28 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 FILES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
 BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "torch"}
 WORKLOADS = {
-    "32x32x96-192": "32×32×96→192, batch 32",
+    "32x32x16-16": "32×32×16→16, batch 128",
+    "16x16x32-32": "16×16×32→32, batch 128",
+    "8x8x64-64": "8×8×64→64, batch 128",
+    "56x56x64-64": "56×56×64→64, batch 8",
+    "28x28x128-128": "28×28×128→128, batch 8",
+    "14x14x256-256": "14×14×256→256, batch 8",
+    "7x7x512-512": "7×7×512→512, batch 8",
+    "280x280x16-16": "280×280×16→16, batch 2",
     "128x128x64-64": "128×128×64→64, batch 2",
+    "128x128x16-16": "128×128×16→16, batch 4",
     "224x224x3-64": "224×224×3→64, batch 2",
+    "224x224x3-64 stride 2": "224×224×3→64, stride 2, batch 2",
+    "32x32x96-192": "32×32×96→192, batch 32",
     "41x41x512-21": "41×41×512→21, batch 1",
     "56x56x144 depthwise": "depthwise, 56×56×144, batch 8",
+    "14x14x672 depthwise": "depthwise, 14×14×672, batch 8",
     "41x41x2048-21 pyramid": "pyramid, 41×41×2048→21, batch 1",
     "4096x64-64": "4096×64→64, batch 8",
     "24x24x24x32-32": "24×24×24×32→32, batch 2",
 }
+WORTH_A_LOOK = 0.01
+"""Seconds of Keras' layer below which a ratio says little."""
 PLAIN = "NIN, 5×5, same feature maps"
 
 
@@ -65,14 +79,13 @@ def line(*cells):
     return "| " + " | ".join(cells) + " |"
 
 
-def layers(key, largest="8", order=ORDER):
+def layers(key, order=ORDER, measured="layers"):
     from keras_njet._convolution.sizes import kernel_size
 
     cells = {
         (row["workload"], backend, row["sigma"]): formatted(row, key)
-        for backend, rows in read("layers" + suffix(int(order))).items()
+        for backend, rows in read(measured + suffix(int(order))).items()
         for row in rows
-        if row["sigma"] <= float(largest)
     }
     sigmas = sorted({sigma for _, _, sigma in cells})
     yield from header(
@@ -80,6 +93,21 @@ def layers(key, largest="8", order=ORDER):
     )
     for workload, backend, title, name in titled({workload for workload, _, _ in cells}):
         yield line(title, name, *(cells.get((workload, backend, sigma), "–") for sigma in sigmas))
+
+
+def grid(order=ORDER):
+    """What the whole table says in a line: the geometric mean, and the worst cell that takes Keras' layer a while."""
+    yield from header("backend", "cells", "geometric mean", "above 1", "worst cell")
+    for backend, rows in read("layers" + suffix(int(order))).items():
+        slow = [row for row in rows if row["seconds"].get("Keras", 1.0) >= WORTH_A_LOOK]
+        worst = max(slow, key=lambda row: row["ratio"])
+        yield line(
+            BACKENDS[backend],
+            str(len(rows)),
+            f"{statistics.geometric_mean(row['ratio'] for row in rows):.2f}",
+            str(sum(row["ratio"] > 1.0 for row in slow)),
+            f"{worst['ratio']:.2f}: {WORKLOADS[worst['workload']]}, σ = {worst['sigma']:g}",
+        )
 
 
 def nin():
@@ -131,7 +159,7 @@ def rates():
         yield line(BACKENDS[backend], f"{row['products'] / 1e9:.0f}", f"{row['bytes'] / 1e9:.0f}")
 
 
-TABLES = {each.__name__: each for each in (layers, nin, first_step, sharing, bounds, rates)}
+TABLES = {each.__name__: each for each in (layers, grid, nin, first_step, sharing, bounds, rates)}
 
 if __name__ == "__main__":
     main()

@@ -9,6 +9,7 @@ import pathlib
 import statistics
 import subprocess
 import sys
+import threading
 import time
 
 from applications import _results
@@ -48,20 +49,40 @@ def versions() -> str:
     return f"keras {keras.__version__}, {backend} {backend_version}, {_results.processor()}"
 
 
-def in_a_process(path, backend, *arguments, limit=None, allocation=KEEP_MEMORY):
-    """Runs the benchmark of a file on a backend; returns the last line it prints, parsed, or None beyond the limit."""
+def in_a_process(path, backend, *arguments, allocation=KEEP_MEMORY):
+    """Runs the benchmark of a file on a backend; returns the last line it prints, parsed."""
+    *_, last = lines_of_a_process(path, backend, *arguments, allocation=allocation)
+    return last
+
+
+def lines_of_a_process(path, backend, *arguments, limit=None, allocation=KEEP_MEMORY):
+    """Runs the benchmark of a file on a backend, and yields the lines it prints, parsed.
+
+    The process is stopped, and nothing more comes, when a line takes longer than the limit in seconds.
+    """
     module = f"benchmarks.{pathlib.Path(path).stem}"
     command = [sys.executable, "-m", module, "--backend", backend, *map(str, arguments)]
     environment = dict(os.environ | allocation, KERAS_BACKEND=backend, TF_CPP_MIN_LOG_LEVEL="2")
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            output, _ = process.communicate(timeout=limit)
-        except subprocess.TimeoutExpired:
+        timer, is_stopped = None, threading.Event()
+
+        def stop():
+            is_stopped.set()
             process.kill()
-            return None
-    if process.returncode != 0:
+
+        while True:
+            if limit is not None:
+                timer = threading.Timer(limit, stop)
+                timer.start()
+            line = process.stdout.readline()
+            if timer is not None:
+                timer.cancel()
+            if not line or is_stopped.is_set():
+                break
+            if line[0] in "{[":
+                yield json.loads(line)
+    if process.returncode != 0 and not is_stopped.is_set():
         sys.exit(f"{' '.join(command)} ended with {process.returncode}")
-    return json.loads(output.strip().splitlines()[-1])
 
 
 def interleaved(functions, repeats: int, budget: float):

@@ -36,6 +36,7 @@ def test_the_table_of_layers(tmp_path):
         assert row["ratio"] == pytest.approx(row["seconds"]["N-Jet"] / row["seconds"]["Keras"])
     assert f"| 41x41x512-21 | {rows[0]['ratio']:.2f} | {rows[1]['ratio']:.2f} |" in output
     assert (tmp_path / "time_over_sigma.png").stat().st_size > 5000
+    assert (tmp_path / "grid.png").stat().st_size > 5000
 
 
 def test_a_cell_that_takes_too_long_gets_a_bound(tmp_path):
@@ -117,18 +118,17 @@ def test_prices_that_foretell_the_times_have_no_regret():
         for kind in ("matrices", "tiles")
     ]
     regret, error, dense = fit_costs.judge(
-        {"torch": [[*way, fit_costs.estimate(*way, prices) / 3.0, 0.0] for way in ways]}, "training", prices
+        {("torch",): [[*way, fit_costs.estimate(*way, prices) / 3.0, 0.0] for way in ways]}, "training", prices
     )
     assert regret == 0.0
     assert error == pytest.approx(0.0, abs=1e-12)
-    assert dense == pytest.approx({"torch": 3.0})
+    assert dense == pytest.approx({("torch",): 3.0})
     wrong = [[*way, 0.0, 1.0 / fit_costs.estimate(*way, prices)] for way in ways]
-    assert fit_costs.judge({"torch": wrong}, "inference", prices)[0] > 0.1
+    assert fit_costs.judge({("torch",): wrong}, "inference", prices)[0] > 0.1
 
 
 def test_the_fit_prints_its_prices_as_they_stand_in_the_code(capsys):
-    rows = {"torch": json.loads((fit_costs.timing.RESULTS / "evaluations_torch.json").read_text())["rows"]}
-    fit_costs.fit(rows, draws=3)
+    fit_costs.fit({("torch",): fit_costs.read(timing.RESULTS)["torch",]}, draws=3)
     names = re.findall(r"^ *(\w+)(?:: float)? = ", capsys.readouterr().out, re.MULTILINE)
     assert names == ["small_axis", "few_channels", "writing", "_DENSE", "_NARROW"]
     assert all(hasattr(costs.Prices, name) or hasattr(costs, name) for name in names)
@@ -139,6 +139,18 @@ def test_the_tables_of_the_readme_files_are_what_was_measured():
         text = path.read_text()
         assert text.count("<!-- table: ") > 0
         assert tables.updated(text) == text
+
+
+def test_one_set_of_prices_serves_several_processors(capsys):
+    measured = {key: rows for key, rows in fit_costs.read(timing.RESULTS).items() if key[0] == "torch"}
+    assert len(measured) > 1
+    fit_costs.fit(measured, draws=3)
+    printed = capsys.readouterr().out
+    regrets = [float(found) for found in re.findall(r"^  torch.*: regret ([\d.]+),", printed, re.MULTILINE)]
+    assert len(regrets) == 2 * len(measured)
+    prices = [float(found) for found in re.findall(r"price of dense convolutions ([\d.]+)", printed)]
+    ours = json.loads(re.search(r"_DENSE = (.*)", printed)[1])["training"]["torch"]
+    assert ours == pytest.approx(np.sqrt(np.prod(prices[: len(measured)])), abs=0.02)
 
 
 def test_a_cell_that_was_not_measured_has_a_dash(monkeypatch):
