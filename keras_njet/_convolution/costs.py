@@ -64,7 +64,7 @@ class Prices:
 # Dense convolutions differ between backends, and between training and inference, as the gradients of convolutions are
 # slow in some libraries. Prices of depthwise ones are by benchmarks/layers.py.
 _DENSE = {
-    "training": {"tensorflow": 1.11, "jax": 1.77, "torch": 1.02},
+    "training": {"tensorflow": 1.12, "jax": 1.77, "torch": 1.02},
     "inference": {"tensorflow": 1.29, "jax": 1.17, "torch": 1.12},
 }
 _NARROW = {"training": 5.5, "inference": 2.3}

@@ -79,10 +79,13 @@ class Convolution:
         """The composed filters, of shape `(*sizes, channels / groups, filters)`, for a radius along each axis."""
 
         def compose(coefficients, sigma):
-            derivatives = [
-                self._derivatives(ops.arange(-radius, radius + 1, dtype=self.basis_dtype), sigma, index, is_filter=True)
-                for index, radius in enumerate(radii)
-            ]
+            made = {}  # axes that have the same filter share it
+            for index, radius in enumerate(radii):
+                pixels = ops.arange(-radius, radius + 1, dtype=self.basis_dtype)
+                which = (radius, 0 if self.isotropic else index)
+                if which not in made:
+                    made[which] = self._derivatives(pixels, sigma, index, is_filter=True)
+            derivatives = [made[radius, 0 if self.isotropic else index] for index, radius in enumerate(radii)]
             return compose_filters(coefficients, njet_basis(derivatives))
 
         coefficients = ops.cast(coefficients, self.basis_dtype)

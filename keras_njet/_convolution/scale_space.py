@@ -89,9 +89,13 @@ def gaussian_derivatives(x, sigma, order: int, radius, covers_support: bool = Fa
     scaled = ops.where(inside, x, 0.0) / sigma
     gaussian = _gaussian(scaled, inside)
     derivatives = [gaussian / (ops.sum(gaussian) if covers_support else discrete_gaussian_sum(sigma, radius))]
+    minus = -scaled
     for m in range(order):
-        lower = m * derivatives[m - 1] if m else 0.0
-        derivatives.append(-scaled * derivatives[m] - lower)
+        higher = minus * derivatives[m]
+        if m > 0:
+            lower = derivatives[m - 1]
+            higher = higher - (lower if m == 1 else float(m) * lower)
+        derivatives.append(higher)
     return ops.stack(derivatives)
 
 
