@@ -79,19 +79,19 @@ def trains_step_by_step(model: keras.Model) -> bool:
     return type(model).train_step is keras.Model.train_step and model.steps_per_execution == 1
 
 
-def read_from_state(model: keras.Model, variables: list, state) -> None:
-    """Has each variable `remember` its value at the beginning of a training step.
+def positions_in_state(model: keras.Model) -> dict[int, int]:
+    """Where each trainable variable, by its id, stands in the state that JAX passes to a training function.
 
-    Args:
-        model: The model that is being trained.
-        variables: Some of its variables.
-        state: First argument of its training function: on JAX the values of its trainable variables, and others.
+    Empty on the other backends, where variables keep their values.
     """
-    if variables and keras.backend.backend() == "jax":
-        positions = {id(variable): index for index, variable in enumerate(model.trainable_variables)}
-        for variable in variables:
-            if id(variable) in positions:
-                variable.remember(np.asarray(state[0][positions[id(variable)]], "float64"))
+    if keras.backend.backend() != "jax":
+        return {}
+    return {id(variable): position for position, variable in enumerate(model.trainable_variables)}
+
+
+def value_in_state(state, position: int) -> np.ndarray:
+    """The value of a trainable variable at the beginning of a training step, as float64 numbers."""
+    return np.asarray(state[0][position], "float64")
 
 
 def inner_layers(model: keras.Layer, recursive: bool = True) -> list[keras.Layer]:

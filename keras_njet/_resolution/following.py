@@ -201,9 +201,16 @@ class _Follower:
                 self._make_anew(step)
         return any(changed)
 
-    def keep_in_reach(self, state):
-        """Has the training function made anew if a filter has outgrown its reach; returns whether one has."""
-        _backend.read_from_state(self.model, self.reaches.scales, state)
+    def keep_in_reach(self, state, positions):
+        """Has the training function made anew if a filter has outgrown its reach; returns whether one has.
+
+        Args:
+            state: The first argument of the training function.
+            positions: Where variables stand in it, by their ids.
+        """
+        for scale in self.reaches.scales:
+            if id(scale) in positions:
+                scale.remember(_backend.value_in_state(state, positions[id(scale)]))
         outgrown = self.reaches.are_outgrown()
         if outgrown:
             self._make_anew("train")
@@ -241,12 +248,15 @@ class _Step:
         self.follower = follower
         self.step = step
         self.function = function
+        self.positions = None  # of variables in the state of a training, found when first asked for
 
     def __call__(self, *args):
         follower = self.follower
         is_anew = follower.is_due and follower.update()
         if not is_anew and self.step == "train":
-            is_anew = follower.keep_in_reach(args[0])
+            if self.positions is None:
+                self.positions = _backend.positions_in_state(follower.model)
+            is_anew = follower.keep_in_reach(args[0], self.positions)
         if is_anew:
             return _backend.functions(follower.model)[self.step](*args)
         follower.is_running = True

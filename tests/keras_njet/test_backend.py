@@ -147,3 +147,41 @@ def test_copies_have_the_configuration_but_for_the_changes():
     assert copy.function(1) == 2
     pad = _backend.maker(keras.ops.pad(keras.Input((3,)), ((0, 0), (1, 2))))
     assert _backend.copy_of(pad)(keras.KerasTensor((None, 3))).shape == (None, 6)
+
+
+def test_whether_keras_trains_step_by_step():
+    class OwnStep(keras.Sequential):
+        def train_step(self, *arguments):
+            return super().train_step(*arguments)
+
+    plain = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    functional = keras.Model(plain.inputs, plain.outputs)
+    for model in (plain, functional):
+        model.compile("sgd", "mse")
+        assert _backend.trains_step_by_step(model)
+    plain.compile("sgd", "mse", steps_per_execution=2)
+    assert not _backend.trains_step_by_step(plain)
+    own = OwnStep([keras.Input((3,)), keras.layers.Dense(2)])
+    own.compile("sgd", "mse")
+    assert not _backend.trains_step_by_step(own)
+
+
+def test_where_variables_stand_in_the_state_of_a_training():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(1.0), "mse")
+    model.make_train_function()
+    found, inner = [], model.train_function
+
+    def watched(state, *others):
+        found.append({p: _backend.value_in_state(state, p) for p in _backend.positions_in_state(model).values()})
+        return inner(state, *others)
+
+    if keras.backend.backend() != "jax":
+        assert _backend.positions_in_state(model) == {}
+        return
+    before = [keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
+    model.train_function = watched
+    model.fit(np.ones((2, 3)), np.ones((2, 1)), verbose=0)
+    positions = _backend.positions_in_state(model)
+    for variable, value in zip(model.trainable_variables, before, strict=True):
+        np.testing.assert_array_equal(found[0][positions[id(variable)]], value)
