@@ -132,11 +132,13 @@ def of_a_convolution(positional: int) -> Callable:
     """
 
     def decorate(init):
+        _, *names = inspect.signature(init).parameters
+
         @functools.wraps(init)
         def explaining(self, *args, **kwargs):
             kind = type(self).__name__
             if len(args) > positional:
-                allowed = f"but the first {positional} " if positional else ""
+                allowed = "".join(f"but `{name}` " for name in names[:positional])
                 raise ValueError(
                     f"All arguments {allowed}of {kind} must be given by name. There is no kernel_size: the size of the "
                     "filters is learned, and starts at 2⌈extent·sigma⌉ + 1 pixels by `sigma` and `extent`. Received: "

@@ -306,7 +306,7 @@ def test_a_volume_that_is_subsampled_keeps_a_voxel():
     [
         (
             (64, 7),
-            r"All arguments but the first 1 of NJetConv2D .*learned.*`sigma` and `extent`. Received: args=\(64, 7\)",
+            r"All arguments but `filters` of NJetConv2D .*learned.*`sigma` and `extent`. Received: args=\(64, 7\)",
         ),
         ({"kernel_size": 3}, "no `kernel_size`: start the size.*Received: kernel_size=3"),
         ({"kernel_initializer": "zeros"}, "use `coefficient_initializer`. Received: kernel_initializer='zeros'"),
