@@ -11,8 +11,10 @@ import pathlib
 import re
 import statistics
 
+from benchmarks import roofline as predicted
 from benchmarks import timing
-from benchmarks.layers import ORDER, formatted, suffix
+from benchmarks.layers import ORDER, SIGMAS, formatted, suffix
+from benchmarks.layers import WORKLOADS as GRID
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FILES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
@@ -159,7 +161,17 @@ def rates():
         yield line(BACKENDS[backend], f"{row['products'] / 1e9:.0f}", f"{row['bytes'] / 1e9:.0f}")
 
 
-TABLES = {each.__name__: each for each in (layers, grid, nin, first_step, sharing, bounds, rates)}
+def roofline(order=ORDER):
+    """What arithmetic predicts for an H100."""
+    device = predicted.DEVICES["float32 (TF32)"]
+    yield from header("workload", *(f"σ = {sigma:g}" for sigma in SIGMAS))
+    for workload, (kind, *sizes) in GRID.items():
+        if kind in ("convolution", "depthwise"):
+            cells = (predicted.predict(kind, *sizes, sigma, int(order), device) for sigma in SIGMAS)
+            yield line(WORKLOADS[workload], *(f"{ratio:.2f} {way}" for ratio, way in cells))
+
+
+TABLES = {each.__name__: each for each in (layers, grid, nin, first_step, sharing, bounds, rates, roofline)}
 
 if __name__ == "__main__":
     main()

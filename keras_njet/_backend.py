@@ -49,6 +49,15 @@ def calling_model() -> tuple[keras.Model | None, str | None]:
     return outermost, None
 
 
+def is_on_accelerator() -> bool:
+    """Whether the backend computes on a GPU or TPU."""
+    if keras.backend.backend() == "torch":
+        from keras.src.backend.torch.core import get_device
+
+        return get_device().split(":")[0] not in ("cpu", "meta")
+    return any(not device.startswith("cpu") for device in keras.distribution.list_devices())
+
+
 def functions(model: keras.Model) -> dict:
     """The functions by which a model trains, tests and predicts, as far as they have been made."""
     found = {step: getattr(model, f"{step}_function", None) for step in _STEPS}

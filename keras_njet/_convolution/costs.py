@@ -1,6 +1,7 @@
 """How long the evaluations of an N-Jet convolution take, counted in multiplications.
 
-Everything is counted for one image. Nothing is timed when a layer runs: prices are fitted by benchmarks/fit_costs.py.
+Everything is counted for one image. Nothing is timed when a layer runs: prices are fitted by benchmarks/fit_costs.py
+on a CPU, and by arithmetic on an accelerator.
 """
 
 import dataclasses
@@ -9,6 +10,7 @@ import math
 
 import keras
 
+from keras_njet._backend import is_on_accelerator
 from keras_njet._convolution.scale_space import derivative_orders
 
 LARGEST_DENSE_RADIUS = 12
@@ -50,6 +52,7 @@ class Prices:
         depthwise: A multiply-accumulate of a dense depthwise convolution.
         worth_compiling: What an evaluation must save for each image, where a model is compiled anew when σ outgrows it:
             half a second, shared by ten thousand images.
+        rate: How many multiply-accumulates of mixing channels take a second, roughly.
     """
 
     small_axis: float = 20
@@ -59,6 +62,7 @@ class Prices:
     narrow: float = 5.5
     depthwise: float = 2.0
     worth_compiling: float = 2.5e6
+    rate: float = 5e10
 
 
 # Dense convolutions differ between backends, and between training and inference, as the gradients of convolutions are
@@ -72,21 +76,34 @@ _DEPTHWISE = {"tensorflow": 3.8, "jax": 350.0, "torch": 2.3}
 _WORTH_COMPILING = {"torch": 0.0}  # which compiles nothing
 
 
-@functools.lru_cache
+# By arithmetic, of an H100 with TensorFloat-32 (247·10¹² multiply-accumulates and 3.35·10¹² bytes a second), see
+# benchmarks/roofline.py; nothing was timed. A number is written and read again; depthwise convolutions use no tensor
+# cores; half a second of compiling is shared by a million images.
+_ACCELERATOR = Prices(writing=590, dense=1.0, narrow=8.0, depthwise=7.4, worth_compiling=1.2e8, rate=2.5e14)
+
+
 def prices(phase: str, backend: str | None = None) -> Prices:
-    """What things cost.
+    """What things cost on the device in use.
 
     Args:
         phase: "training" or "inference", which is without gradients.
         backend: Name of a backend, by default the one in use.
     """
-    backend = backend or keras.config.backend()
-    return Prices(
-        dense=_DENSE[phase].get(backend, Prices.dense),
-        narrow=_NARROW[phase],
-        depthwise=_DEPTHWISE.get(backend, Prices.depthwise),
-        worth_compiling=_WORTH_COMPILING.get(backend, Prices.worth_compiling),
+    return _prices(phase, backend or keras.config.backend(), is_on_accelerator())
+
+
+@functools.lru_cache
+def _prices(phase, backend, on_accelerator):
+    of_device = (
+        _ACCELERATOR
+        if on_accelerator
+        else Prices(
+            dense=_DENSE[phase].get(backend, Prices.dense),
+            narrow=_NARROW[phase],
+            depthwise=_DEPTHWISE.get(backend, Prices.depthwise),
+        )
     )
+    return dataclasses.replace(of_device, worth_compiling=_WORTH_COMPILING.get(backend, of_device.worth_compiling))
 
 
 def of_dense(workload: Workload, radius: int, prices: Prices) -> float:

@@ -178,18 +178,18 @@ def choose(convolution: Convolution, implementation: str, phase: str, reach: Cal
         convolution: What is to be computed.
         implementation: "auto", "matrix" or "dense".
         phase: "training" or "inference", which is without gradients.
-        reach: Function of the extent, and of the reaches and the costs of some evaluations, that returns the index of
-            the one to take for the present σ.
+        reach: Function of the extent, and of the reaches of some evaluations and the seconds that they take for an
+            image, that returns the index of the one to take for the present σ.
 
     Returns:
         A pair of evaluations.
     """
-    workload = convolution.workload
-    found = choices(workload, costs.prices(phase), convolution.sharing, implementation)
+    workload, prices = convolution.workload, costs.prices(phase)
+    found = choices(workload, prices, convolution.sharing, implementation)
     if len(found) == 1:
         return found[0], found[-1]
-    paid = tuple(evaluation.cost(workload, costs.prices(phase)) for evaluation in found)
-    return found[reach(convolution.extent, tuple(evaluation.reach for evaluation in found), paid)], found[-1]
+    seconds = tuple(evaluation.cost(workload, prices) / prices.rate for evaluation in found)
+    return found[reach(convolution.extent, tuple(evaluation.reach for evaluation in found), seconds)], found[-1]
 
 
 def evaluate(chosen, fallback, convolution: Convolution, x, coefficients, sigma, may_outgrow: bool):

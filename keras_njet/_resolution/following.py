@@ -110,7 +110,7 @@ class Run:
             scale: `ScaleVariable` of the filters, of which the largest counts.
             extent: Number k > 0, half-width of the filters in units of σ.
             radii: The reaches between which to choose, in pixels, increasing. The last one reaches everywhere.
-            costs: What each of them costs for one image, in multiplications.
+            costs: The seconds that an image takes with each of them.
 
         Returns:
             The index of the one to evaluate with; while a model is trained, of one that leaves head-room.

@@ -18,8 +18,8 @@ import dataclasses
 from keras_njet._convolution import sizes
 
 FIRST_HEAD_ROOM = 2.0 ** (1 / 16)
-COMPILING = 2.5e10
-"""What compiling a layer costs, in multiplications: about half a second."""
+COMPILING = 0.5
+"""Seconds that compiling a layer takes, roughly."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Options:
     Attributes:
         extent: Number k > 0, half-width of the filters in units of σ.
         radii: Tuple of increasing integers, the reaches in pixels. The last one reaches everywhere.
-        costs: Tuple with what a step costs with each of them, in multiplications.
+        costs: Tuple of the seconds that a step takes with each of them.
         has_head_room: Whether σ is being learned.
     """
 

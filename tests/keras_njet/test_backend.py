@@ -185,3 +185,18 @@ def test_where_variables_stand_in_the_state_of_a_training():
     positions = _backend.positions_in_state(model)
     for variable, value in zip(model.trainable_variables, before, strict=True):
         np.testing.assert_array_equal(found[0][positions[id(variable)]], value)
+
+
+def test_the_kind_of_the_device_is_known():
+    if keras.backend.backend() == "torch":
+        import torch
+
+        assert _backend.is_on_accelerator() == torch.cuda.is_available()
+    elif keras.backend.backend() == "jax":
+        import jax
+
+        assert _backend.is_on_accelerator() == (jax.default_backend() != "cpu")
+    else:
+        import tensorflow as tf
+
+        assert _backend.is_on_accelerator() == bool(tf.config.list_physical_devices("GPU"))

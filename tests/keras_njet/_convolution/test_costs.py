@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 
 from keras_njet._convolution import costs, products
-from keras_njet._convolution.evaluations import Dense
+from keras_njet._convolution.evaluations import Dense, choices
 from keras_njet._convolution.scale_space import derivative_orders
 
 PRICES = costs.prices("training", "torch")
@@ -61,3 +61,15 @@ def test_a_size_that_is_not_known_counts_as_a_usual_one():
 def test_another_backend_has_prices_too():
     assert costs.prices("training", "another").dense > 0
     assert costs.prices("training", "another") != costs.prices("inference", "another")
+
+
+def test_on_an_accelerator_small_filters_are_composed(monkeypatch):
+    monkeypatch.setattr(costs, "is_on_accelerator", lambda: True)
+    prices = costs.prices("training", "jax")
+    assert prices != costs._prices("training", "jax", False)
+    for size, channels in ((56, 64), (28, 128), (128, 64), (224, 64)):
+        found_in = workload((size, size), channels=channels, filters=channels, order=3)
+        found = choices(found_in, prices)
+        assert [one.reach for one in found[:2]] == [1, 2]
+        assert isinstance(found[0], Dense)
+    assert costs.prices("training", "torch").worth_compiling == 0.0
