@@ -60,8 +60,8 @@ def earlier(folder, ours):
             f"The folder holds another run, with {other}. Give another --out, or remove it. "
             f"Received: out={str(folder)!r}, {', '.join(f'{name}={ours[name]!r}' for name in other)}"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    if not begun.exists():
+    if results is None:
+        folder.mkdir(parents=True, exist_ok=True)
         _write(begun, ours)
     return results
 
