@@ -18,10 +18,10 @@ images = keras.ops.image.resize(images, (24, 24), data_format="channels_last")
 images = keras.ops.convert_to_numpy(images)
 
 
-def make_model(name, conv, **options):
+def make_model(conv, **options):
     top = [keras.layers.GlobalMaxPooling2D(), keras.layers.Dense(10)]
     layers = [conv(16, activation="relu", name=f"conv{number}", **options) for number in (1, 2)]
-    return keras.Sequential([keras.Input((24, 24, 1)), *layers, *top], name=name)
+    return keras.Sequential([keras.Input((24, 24, 1)), *layers, *top])
 
 
 def feature_map(model):
@@ -30,19 +30,19 @@ def feature_map(model):
 
 
 keras.utils.set_random_seed(0)
-models = [
-    make_model("3×3 filters", keras.layers.Conv2D, kernel_size=3, padding="same"),
-    make_model("N-Jet", keras_njet.NJetConv2D, order=3),
-]
+models = {
+    "3×3 filters": make_model(keras.layers.Conv2D, kernel_size=3, padding="same"),
+    "N-Jet": make_model(keras_njet.NJetConv2D, order=3),
+}
 figure = Figure(figsize=(8, 7), layout="constrained")
-for model, row in zip(models, figure.subplots(2, 2), strict=True):
+for (name, model), row in zip(models.items(), figure.subplots(2, 2), strict=True):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(0.01), loss, metrics=["accuracy"])
     for when, axes in zip(("before", "after"), row, strict=True):
         if when == "after":
             model.fit(images, labels, batch_size=32, epochs=5, verbose=2)
         visualization.plot_effective_receptive_field(feature_map(model), images[:32], ax=axes)
-        axes.set_title(f"{model.name}, {when} training")
-keras_njet.summary(models[1])
+        axes.set_title(f"{name}, {when} training")
+keras_njet.summary(models["N-Jet"])
 figure.savefig("receptive_field.png", dpi=110)
 print("drawn in receptive_field.png")

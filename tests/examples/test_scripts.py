@@ -132,5 +132,5 @@ def test_a_network_is_converted_trained_on_and_frozen(tmp_path):
 
 
 def test_receptive_fields_are_drawn(tmp_path):
-    assert "N-Jet" in run_example("receptive_field", tmp_path)
+    assert "NJetConv2D" in run_example("receptive_field", tmp_path)
     assert (tmp_path / "receptive_field.png").stat().st_size > 10000
