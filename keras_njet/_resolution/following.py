@@ -80,7 +80,7 @@ class Run:
 
     def __init__(self, inputs):
         self.is_traced = _backend.is_traced(inputs)
-        self.batch_size = inputs.shape[0] or _UNKNOWN_BATCH_SIZE
+        self.batch_size = inputs.shape[0] if isinstance(inputs.shape[0], int) else _UNKNOWN_BATCH_SIZE
         self.is_symbolic = _backend.in_symbolic_scope()
         self.model, self.method = _backend.calling_model()
 
