@@ -32,9 +32,10 @@ import warnings
 import keras
 
 from keras_njet import _backend
-from keras_njet._convolution import sizes
+from keras_njet._convolution.sizes import first_that_reaches
 from keras_njet._resolution.reaches import Options, Reaches
 
+_TRAINING = ("fit", "train_on_batch")
 _UNKNOWN_BATCH_SIZE = 32  # where a compiled function takes batches of any size
 
 
@@ -116,10 +117,10 @@ class Run:
             The index of the one to evaluate with; while a model is trained, of one that leaves head-room.
         """
         if not self._is_traced_with(scale) or self.model is None or self.is_symbolic:
-            return sizes.first_that_reaches(scale.largest(), extent, radii)
+            return first_that_reaches(scale.largest(), extent, radii)
         of_steps = tuple(self.batch_size * cost for cost in costs)
-        options = Options(extent, radii, of_steps, has_head_room=scale.trainable and self.phase == "training")
-        return self._follower().reach(scale, options)
+        trains = self.phase == "training" if self.method is None else self.method in _TRAINING
+        return self._follower().reach(scale, Options(extent, radii, of_steps, scale.trainable and trains))
 
     def may_outgrow(self, scale) -> bool:
         """Whether filters may outgrow their reach before it is compared with σ.
@@ -127,7 +128,7 @@ class Run:
         So it is in a function of the user's own that is compiled once and called later with another σ, and where Keras
         takes several steps of training at once.
         """
-        if not self._is_traced_with(scale) or self.method not in (None, "fit", "train_on_batch"):
+        if not self._is_traced_with(scale) or self.method not in (None, *_TRAINING):
             return False
         return self.method is None or not _backend.trains_step_by_step(self.model)
 
@@ -211,7 +212,7 @@ class _Follower:
         for scale in self.reaches.scales:
             if id(scale) in positions:
                 scale.remember(_backend.value_in_state(state, positions[id(scale)]))
-        outgrown = self.reaches.are_outgrown()
+        outgrown = self.reaches.are_outgrown(of_training=True)
         if outgrown:
             self._make_anew("train")
             self._watch_steps()

@@ -3,9 +3,10 @@
 An evaluation of a convolution is right up to a radius of the filters, its reach. Which evaluation a layer has is
 decided when a function is compiled, by a σ that is still learned. Three rules keep it right, fast, and seldom compiled:
 
-- A reach has head-room: it is chosen for a filter that is larger than the present one by a factor.
-- Before each step of a training the filters are compared with the reaches. If one is outgrown, all are chosen anew, and
-  the factor is squared: 2^(1/16) at first, then 2^(1/8), 2^(1/4), ...
+- A reach of a training has head-room: it is chosen for a filter that is larger than the present one by a factor.
+- Before each step of a training the filters are compared with its reaches, and when an epoch, evaluation or prediction
+  begins, with all. If one is outgrown, they are chosen anew, and the factor is squared: 2^(1/16) at first, then
+  2^(1/8), 2^(1/4), ... Evaluations and predictions have it divided by 2^(1/16): at first none.
 - When an epoch, evaluation or prediction begins for the 2nd, 4th, 8th, ... time, all are compared with what would be
   chosen now, with the first factor again. They are chosen anew if in as many steps as there were so far that saves more
   than compiling costs.
@@ -30,17 +31,17 @@ class Options:
         extent: Number k > 0, half-width of the filters in units of σ.
         radii: Tuple of increasing integers, the reaches in pixels. The last one reaches everywhere.
         costs: Tuple of the seconds that a step takes with each of them.
-        has_head_room: Whether σ is being learned.
+        is_trained: Whether it is for a function that trains, and so changes σ.
     """
 
     extent: float
     radii: tuple[int, ...]
     costs: tuple[float, ...]
-    has_head_room: bool = False
+    is_trained: bool = False
 
-    def first(self, sigma: float, head_room: float = 1.0) -> int:
-        """Index of the first that reaches far enough for a σ in pixels."""
-        factor = head_room if self.has_head_room else 1.0
+    def first(self, sigma: float, head_room: float) -> int:
+        """Index of the first that reaches far enough for a σ in pixels, with the head-room of a training."""
+        factor = head_room if self.is_trained else head_room / FIRST_HEAD_ROOM
         return sizes.first_that_reaches(factor * sigma, self.extent, self.radii)
 
     def are_outgrown(self, sigma: float, index: int) -> bool:
@@ -64,18 +65,20 @@ class Reaches:
             self.chosen[key] = (scale, options.first(scale.largest(), self.head_room))
         return self.chosen[key][1]
 
-    def are_outgrown(self) -> bool:
-        """Whether a filter is larger than its reach. Then all are forgotten, to be chosen with more head-room."""
-        outgrown = [
-            options
-            for (_, options), (scale, index) in self.chosen.items()
-            if options.are_outgrown(scale.largest(), index)
-        ]
+    def are_outgrown(self, of_training: bool = False) -> bool:
+        """Whether a filter is larger than its reach. Then all are forgotten, to be chosen with more head-room.
+
+        Args:
+            of_training: Whether only the reaches of functions that train are compared, and forgotten.
+        """
+        compared = {key: note for key, note in self.chosen.items() if key[1].is_trained or not of_training}
+        outgrown = any(
+            options.are_outgrown(scale.largest(), index) for (_, options), (scale, index) in compared.items()
+        )
         if outgrown:
-            self.chosen.clear()
-        if any(options.has_head_room for options in outgrown):
+            self.chosen = {key: note for key, note in self.chosen.items() if key not in compared}
             self.head_room **= 2
-        return bool(outgrown)
+        return outgrown
 
     def begin(self) -> bool:
         """Counts an epoch, evaluation or prediction that begins; whether the reaches are to be chosen anew."""
@@ -93,5 +96,9 @@ class Reaches:
 
     @property
     def scales(self) -> list:
-        """The scales of the filters that can outgrow their reach."""
-        return [scale for (_, options), (scale, index) in self.chosen.items() if index < len(options.radii) - 1]
+        """The scales of the filters that can outgrow their reach in a training."""
+        return [
+            scale
+            for (_, options), (scale, index) in self.chosen.items()
+            if options.is_trained and index < len(options.radii) - 1
+        ]

@@ -392,8 +392,11 @@ class OwnStep(keras.Model):
         return super().train_step(*args)
 
 
-def train(implementation, training=None, model_class=keras.Model, **compiled):
-    """Three epochs of two steps in which σ grows from 0.5 to 4 in steps of √2; with the sizes of filters seen."""
+def train(implementation, training=None, model_class=keras.Model, validation_data=None, **compiled):
+    """Three epochs of two steps in which σ grows from 0.5 to 4 in steps of √2; with the sizes of filters seen.
+
+    Returns the losses, those of the validation if there is one.
+    """
     keras.utils.set_random_seed(0)
     layer = NJetConv2D(
         3, order=2, sigma=0.5, sigma_regularizer=growth, implementation=implementation, activation="tanh", name="njet"
@@ -405,7 +408,8 @@ def train(implementation, training=None, model_class=keras.Model, **compiled):
     model = model_class(inputs, outputs)
     model.compile(keras.optimizers.SGD(0.5, clipvalue=1.0), "mse", **compiled)
     probe.seen.clear()
-    losses = model.fit(X, Y, epochs=3, batch_size=5, shuffle=False, verbose=0).history["loss"]
+    options = {"epochs": 3, "batch_size": 5, "shuffle": False, "verbose": 0, "validation_data": validation_data}
+    losses = model.fit(X, Y, **options).history["val_loss" if validation_data else "loss"]
     return losses, layer, len(probe.seen)
 
 
@@ -452,6 +456,13 @@ def test_an_evaluation_is_kept_while_it_reaches():
         layer.sigma = sigma
         model.predict(X, verbose=0)
         assert bool(probe.seen) == is_compiled_anew, sigma
+
+
+@pytest.mark.parametrize("way", ["fit", "training=False"])
+def test_a_validation_has_the_filters_that_were_just_trained(way):
+    # They outgrow, within an epoch, what the validation of the epoch before was compiled for.
+    losses, expected = (train(which, validation_data=(X, Y), **WAYS[way])[0] for which in ("dense", "matrix"))
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
 
 
 def fit_growing(sigma, rate, epochs, **kwargs):

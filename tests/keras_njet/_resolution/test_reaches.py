@@ -11,7 +11,7 @@ from keras_njet._convolution.sizes import filter_radius
 from keras_njet._resolution.reaches import COMPILING, FIRST_HEAD_ROOM, Options, Reaches
 
 RADII = (*range(1, 13), 16, 32, 64, 1024)
-LEARNED = Options(2.0, RADII, tuple(10.0 * radius for radius in RADII), has_head_room=True)
+LEARNED = Options(2.0, RADII, tuple(10.0 * radius for radius in RADII), is_trained=True)
 
 
 class Scale:
@@ -25,10 +25,10 @@ class Scale:
 
 
 @given(st.floats(0.01, 600.0), st.booleans())
-def test_a_reach_is_the_first_that_is_far_enough_with_its_head_room(sigma, has_head_room):
-    options = dataclasses.replace(LEARNED, has_head_room=has_head_room)
+def test_a_reach_is_the_first_that_is_far_enough_with_its_head_room(sigma, is_trained):
+    options = dataclasses.replace(LEARNED, is_trained=is_trained)
     index = Reaches().index(Scale(sigma), options)
-    wanted = filter_radius(sigma * (FIRST_HEAD_ROOM if has_head_room else 1.0), 2.0)
+    wanted = filter_radius(sigma * (FIRST_HEAD_ROOM if is_trained else 1.0), 2.0)
     assert RADII[index] >= wanted
     assert index == 0 or RADII[index - 1] < wanted
 
@@ -86,6 +86,20 @@ def test_a_shorter_reach_is_taken_where_it_saves_more_than_compiling_costs():
     reaches.steps = 1.01 * COMPILING / saved
     assert not reaches.begin()  # the 3rd beginning
     assert reaches.begin()
+
+
+def test_a_training_looks_at_its_own_reaches_only():
+    reaches, scale = Reaches(), Scale(0.99)
+    evaluated = dataclasses.replace(LEARNED, is_trained=False)
+    assert [RADII[reaches.index(scale, options)] for options in (LEARNED, evaluated)] == [3, 2]
+    scale.sigma = 1.2
+    assert not reaches.are_outgrown(of_training=True)
+    scale.sigma = 1.6
+    assert reaches.are_outgrown(of_training=True)
+    assert RADII[reaches.index(scale, LEARNED)] == 4
+    assert RADII[reaches.index(scale, evaluated)] == 2  # as its function was compiled, which is not made anew yet
+    assert reaches.are_outgrown()
+    assert RADII[reaches.index(scale, evaluated)] == 4
 
 
 def test_scales_that_reach_everywhere_are_not_read():
