@@ -39,6 +39,17 @@ def train_classifier(build, train_set, test_set, seed, arguments):
     }
 
 
+def stack(make_convolution, depth):
+    """Convolutions that are made by a function of their name, each with batch normalisation and ReLU: their layers."""
+    import keras
+
+    layers = []
+    for number in range(1, depth + 1):
+        normalization = keras.layers.BatchNormalization(momentum=0.9)
+        layers += [make_convolution(name=f"layer{number}"), normalization, keras.layers.ReLU()]
+    return layers
+
+
 def adam(learning_rate, steps):
     """Adam with a rate that falls to zero as a cosine."""
     import keras

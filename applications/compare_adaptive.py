@@ -107,10 +107,7 @@ def build_model(shape, make_convolution, depth):
     """The network, with convolutions of one method."""
     import keras
 
-    layers = [keras.Input(shape)]
-    for number in range(1, depth + 1):
-        normalization = keras.layers.BatchNormalization(momentum=0.9)
-        layers += [make_convolution(name=f"layer{number}"), normalization, keras.layers.ReLU()]
+    layers = [keras.Input(shape), *_training.stack(make_convolution, depth)]
     return keras.Sequential([*layers, keras.layers.GlobalMaxPooling2D(), keras.layers.Dense(10)])
 
 

@@ -77,10 +77,7 @@ def build_model(length, classes, make_convolution, depth):
     """The network, with convolutions of one method."""
     import keras
 
-    layers = [keras.Input((length, 1))]
-    for number in range(1, depth + 1):
-        normalization = keras.layers.BatchNormalization(momentum=0.9)
-        layers += [make_convolution(name=f"layer{number}"), normalization, keras.layers.ReLU()]
+    layers = [keras.Input((length, 1)), *_training.stack(make_convolution, depth)]
     return keras.Sequential([*layers, keras.layers.GlobalAveragePooling1D(), keras.layers.Dense(classes)])
 
 

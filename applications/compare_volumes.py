@@ -144,10 +144,7 @@ def build_model(size, make_convolution, depth):
     """The network, for volumes of one size, with convolutions of one method."""
     import keras
 
-    layers = [keras.Input((*size, 1))]
-    for number in range(1, depth + 1):
-        normalization = keras.layers.BatchNormalization(momentum=0.9)
-        layers += [make_convolution(name=f"layer{number}"), normalization, keras.layers.ReLU()]
+    layers = [keras.Input((*size, 1)), *_training.stack(make_convolution, depth)]
     return keras.Sequential([*layers, keras.layers.Conv3D(len(CLASSES), 1)])
 
 

@@ -94,15 +94,10 @@ def prices(phase: str, backend: str | None = None) -> Prices:
 
 @functools.lru_cache
 def _prices(phase, backend, on_accelerator):
-    of_device = (
-        _ACCELERATOR
-        if on_accelerator
-        else Prices(
-            dense=_DENSE[phase].get(backend, Prices.dense),
-            narrow=_NARROW[phase],
-            depthwise=_DEPTHWISE.get(backend, Prices.depthwise),
-        )
-    )
+    of_device = _ACCELERATOR
+    if not on_accelerator:
+        dense, depthwise = _DENSE[phase].get(backend, Prices.dense), _DEPTHWISE.get(backend, Prices.depthwise)
+        of_device = Prices(dense=dense, narrow=_NARROW[phase], depthwise=depthwise)
     return dataclasses.replace(of_device, worth_compiling=_WORTH_COMPILING.get(backend, of_device.worth_compiling))
 
 

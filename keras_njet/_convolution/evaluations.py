@@ -79,14 +79,13 @@ class Convolution:
         """The composed filters, of shape `(*sizes, channels / groups, filters)`, for a radius along each axis."""
 
         def compose(coefficients, sigma):
-            made = {}  # axes that have the same filter share it
-            for index, radius in enumerate(radii):
+            @functools.cache  # axes that have the same filter share it
+            def derivatives(radius, index):
                 pixels = ops.arange(-radius, radius + 1, dtype=self.basis_dtype)
-                which = (radius, 0 if self.isotropic else index)
-                if which not in made:
-                    made[which] = self._derivatives(pixels, sigma, index, is_filter=True)
-            derivatives = [made[radius, 0 if self.isotropic else index] for index, radius in enumerate(radii)]
-            return compose_filters(coefficients, njet_basis(derivatives))
+                return self._derivatives(pixels, sigma, index, is_filter=True)
+
+            of_axes = [derivatives(radius, 0 if self.isotropic else index) for index, radius in enumerate(radii)]
+            return compose_filters(coefficients, njet_basis(of_axes))
 
         coefficients = ops.cast(coefficients, self.basis_dtype)
         return self.sharing.compose(compose, coefficients, ops.cast(sigma, self.basis_dtype))
