@@ -50,6 +50,8 @@ class Prices:
         writing: What writing a number takes.
         dense, narrow: A multiply-accumulate of a dense convolution takes dense·(1 + narrow / c).
         depthwise: A multiply-accumulate of a dense depthwise convolution.
+        least_share: Matrices are taken if they take at most this share of the time of a composed filter, which needs
+            far less memory while a model is trained.
         worth_compiling: What an evaluation must save for each image, where a model is compiled anew when σ outgrows it:
             half a second, shared by ten thousand images.
         rate: How many multiply-accumulates of mixing channels take a second, roughly.
@@ -61,6 +63,7 @@ class Prices:
     dense: float = 2.0
     narrow: float = 5.5
     depthwise: float = 2.0
+    least_share: float = 1.0
     worth_compiling: float = 2.5e6
     rate: float = 5e10
 
@@ -73,6 +76,7 @@ _DENSE = {
 }
 _NARROW = {"training": 5.5, "inference": 2.3}
 _DEPTHWISE = {"tensorflow": 3.8, "jax": 350.0, "torch": 2.3}
+_LEAST_SHARE = {"training": 0.8, "inference": 1.0}
 _WORTH_COMPILING = {"torch": 0.0}  # which compiles nothing
 
 
@@ -98,7 +102,8 @@ def _prices(phase, backend, on_accelerator):
     if not on_accelerator:
         dense, depthwise = _DENSE[phase].get(backend, Prices.dense), _DEPTHWISE.get(backend, Prices.depthwise)
         of_device = Prices(dense=dense, narrow=_NARROW[phase], depthwise=depthwise)
-    return dataclasses.replace(of_device, worth_compiling=_WORTH_COMPILING.get(backend, of_device.worth_compiling))
+    worth_compiling = _WORTH_COMPILING.get(backend, of_device.worth_compiling)
+    return dataclasses.replace(of_device, least_share=_LEAST_SHARE[phase], worth_compiling=worth_compiling)
 
 
 def of_dense(workload: Workload, radius: int, prices: Prices) -> float:

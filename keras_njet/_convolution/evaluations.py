@@ -63,7 +63,7 @@ class Convolution:
         return "float64" if self.dtype == "float64" else "float32"
 
     def matrices(self, sigma):
-        """The matrix of each axis, of shape `(order + 1, new_size, size)`, for one σ or one for each axis."""
+        """For each axis the matrix of each order, of shape `(new_size, size)`, for one σ or one for each axis."""
         made = []
         for index, axis in enumerate(self.axes):
             if made and self.isotropic and axis.is_known and self.axes[0].is_known and axis == self.axes[0]:
@@ -71,8 +71,8 @@ class Convolution:
                 continue
             derivatives = self._derivatives(axis.offsets(self.basis_dtype), sigma, index)
             if axis.is_subsampled:
-                derivatives = ops.matmul(axis.subsampling(self.basis_dtype), derivatives)
-            made.append(ops.cast(derivatives, self.dtype))
+                derivatives = [ops.matmul(axis.subsampling(self.basis_dtype), matrix) for matrix in derivatives]
+            made.append([ops.cast(matrix, self.dtype) for matrix in derivatives])
         return made
 
     def kernel(self, coefficients, sigma, radii):
@@ -230,8 +230,8 @@ def choices(
 ) -> tuple:
     """Lists the evaluations that pay, from the shortest reach to the longest. The last one reaches everywhere.
 
-    Each is cheaper than all that reach farther, so the first one that reaches far enough is the one to take. On small
-    feature maps none but the last pays, and nothing is compiled anew.
+    Each is cheaper than all that reach farther, or takes less memory and little more time. So the first one that
+    reaches far enough is the one to take. On small feature maps none but the last pays, and nothing is compiled anew.
 
     Args:
         workload: What the convolution has to do.
@@ -249,7 +249,7 @@ def choices(
         mixings = (*range(axes + 1), "together") if scales == 1 else (0, axes)
 
     def cost(evaluation):
-        return evaluation.cost(workload, prices)
+        return evaluation.cost(workload, prices) * (prices.least_share if isinstance(evaluation, Dense) else 1.0)
 
     everywhere = min((Matrices(mixing) for mixing in mixings), key=cost)
     if implementation == "matrix" or None in workload.in_size + workload.out_size:

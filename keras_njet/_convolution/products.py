@@ -8,8 +8,8 @@ convolution is a product along each axis, and a mixing of channels between, befo
 over the orders m of `scale_space.derivative_orders`, T_{m_a} acting along the a-th axis. No shape depends on σ, and the
 cost does not grow with it. The result is the same whenever channels are mixed; what it costs is not.
 
-Feature maps are "channels_last" here. Coefficients have the shape `(basis, channels / groups, filters)`, and there is a
-matrix of shape `(order + 1, new_size, size)` for each axis.
+Feature maps are "channels_last" here. Coefficients have the shape `(basis, channels / groups, filters)`, and for each
+axis there is a list with the matrix of each order, of shape `(new_size, size)`.
 """
 
 import functools
@@ -26,7 +26,7 @@ def convolve(x, coefficients, scales, groups: int = 1, mixing: int | str = 0):
     Args:
         x: Tensor of shape `(batch, *sizes, channels)`.
         coefficients: Tensor of shape `(basis, channels / groups, filters)`.
-        scales: For each scale a list with the matrix of each axis. All scales have matrices of the same shapes.
+        scales: For each scale a list with the matrices of each axis. All scales have matrices of the same shapes.
         groups: Integer, number of groups of channels that are mixed separately.
         mixing: Along how many axes, the last ones, the map is differentiated before its channels are mixed: 0 is
             cheapest for few filters, 1 for large feature maps, all of them for few channels. Or "together": along all,
@@ -50,7 +50,7 @@ def convolve_few_filters(x, coefficients, matrices):
 
     Args:
         x, coefficients: As in `convolve`, without groups.
-        matrices: The matrix of each axis.
+        matrices: The matrices of each axis.
 
     Returns:
         A tensor of shape `(batch, *new_sizes, filters)`.
@@ -67,15 +67,15 @@ def convolve_few_filters(x, coefficients, matrices):
                 _along_leading(matrices[axis - 1][m], differentiated(axis + 1, orders - m), new_sizes[axis:])
                 for m in range(orders)
             )
-        mixing = ops.reshape(ops.transpose(ops.concatenate(next(blocks), axis=0), (1, 2, 0)), (channels, -1))
+        mixing = ops.reshape(ops.transpose(next(blocks), (1, 2, 0)), (channels, -1))
         mixed = ops.matmul(ops.reshape(x, (-1, channels)), mixing)
         mixed = ops.reshape(mixed, (-1, *sizes, filters, orders))
         mixed = ops.transpose(mixed, (0, last + 1, *range(1, last + 1), last + 2))
-        across = ops.transpose(matrices[-1][:orders], (2, 0, 1))
+        across = ops.transpose(ops.stack(matrices[-1][:orders], axis=1), (2, 1, 0))
         across = ops.reshape(across, (sizes[-1] * orders, new_sizes[-1]))
         return ops.matmul(ops.reshape(mixed, (-1, sizes[-1] * orders)), across)
 
-    outputs = ops.reshape(differentiated(1, _length(matrices[0])), (-1, filters, *new_sizes))
+    outputs = ops.reshape(differentiated(1, len(matrices[0])), (-1, filters, *new_sizes))
     return ops.transpose(outputs, (0, *range(2, last + 2), 1))
 
 
@@ -84,7 +84,7 @@ def basis_responses(x, matrices):
 
     Args:
         x: As in `convolve`.
-        matrices: The matrix of each axis.
+        matrices: The matrices of each axis.
 
     Returns:
         A tensor of shape `(batch, *new_sizes, basis, channels)`.
@@ -97,13 +97,13 @@ def basis_responses(x, matrices):
         if axis < last:
             along = (_along_leading(matrices[axis - 1][m], x, sizes[axis:]) for m in range(orders))
             return [part for m, map_ in enumerate(along) for part in differentiated(map_, axis + 1, orders - m)]
-        across = ops.transpose(ops.reshape(matrices[-1][:orders], (-1, sizes[-1])))
+        across = ops.transpose(ops.concatenate(matrices[-1][:orders], axis=0))
         rows = ops.matmul(ops.reshape(x, (-1, sizes[-1])), across)
         return [ops.reshape(rows, (-1, _product(new_sizes[:-1]), orders, new_sizes[-1]))]
 
     x = ops.transpose(x, (0, last + 1, *range(1, last + 1)))
-    parts = differentiated(x, 1, _length(matrices[0]))
-    basis = len(derivative_orders(_length(matrices[0]) - 1, last))
+    parts = differentiated(x, 1, len(matrices[0]))
+    basis = len(derivative_orders(len(matrices[0]) - 1, last))
     responses = ops.concatenate(parts, axis=2) if len(parts) > 1 else parts[0]
     responses = ops.reshape(responses, (-1, channels, _product(new_sizes[:-1]), basis, new_sizes[-1]))
     responses = ops.transpose(responses, (0, 2, 4, 3, 1))
@@ -140,21 +140,21 @@ def _mix_first(x, coefficients, scales, groups):
                 _sum(along_axis(matrices[axis - 1][m], term[index], axis) for m, term in enumerate(terms))
                 for index, matrices in enumerate(scales)
             ]
-        mixed = _mix_each(pixels, ops.concatenate(next(blocks), axis=0), groups)
+        mixed = _mix_each(pixels, next(blocks), groups)
         mixed = ops.reshape(mixed, (-1, sizes[-1] * orders, filters))
         maps = []
         for matrices in scales:
-            new_size = ops.shape(matrices[-1])[1]
-            across = ops.reshape(ops.transpose(matrices[-1][:orders], (1, 2, 0)), (new_size, sizes[-1] * orders))
+            new_size = ops.shape(matrices[-1][0])[0]
+            across = ops.reshape(ops.stack(matrices[-1][:orders], axis=2), (new_size, sizes[-1] * orders))
             maps.append(ops.reshape(_times_each(across, mixed), (-1, *sizes[:-1], new_size, filters)))
         return maps
 
-    return _sum(differentiated(1, _length(scales[0][0])))
+    return _sum(differentiated(1, len(scales[0][0])))
 
 
 def _mix_between(x, coefficients, matrices, groups, mixed):
     """Differentiates along the axes after the first `mixed` ones, mixes channels, then differentiates along those."""
-    orders, last = _length(matrices[0]), len(matrices)
+    orders, last = len(matrices[0]), len(matrices)
     responses = {(): x}
     for axis in range(last, mixed, -1):
         responses = {
@@ -180,9 +180,9 @@ def _mix_between(x, coefficients, matrices, groups, mixed):
 def _of_signals(x, coefficients, scales, groups):
     """Channels of signals are mixed last. Their only axis leads: all signals and channels stand in one product."""
     size, channels = ops.shape(x)[1:]
-    orders, new_size = _length(scales[0][0]), ops.shape(scales[0][0])[1]
+    orders, new_size = len(scales[0][0]), ops.shape(scales[0][0][0])[0]
     columns = ops.reshape(ops.transpose(x, (1, 0, 2)), (size, -1))
-    responses = _sum(ops.matmul(ops.reshape(matrix, (-1, size)), columns) for (matrix,) in scales)
+    responses = _sum(ops.matmul(ops.concatenate(matrices, axis=0), columns) for (matrices,) in scales)
     of_orders = ops.split(ops.reshape(responses, (orders, -1, channels)), orders, axis=0)
     outputs = _sum(
         _mix(ops.reshape(response, (-1, channels)), coefficient, groups)
@@ -213,12 +213,12 @@ def _mix_last(x, coefficients, scales, groups):
             )
         responses = []
         for matrices, map_ in zip(scales, maps, strict=True):
-            across = ops.reshape(ops.transpose(matrices[-1][:orders], (1, 0, 2)), (new_sizes[-1] * orders, size))
+            across = ops.reshape(ops.stack(matrices[-1][:orders], axis=1), (new_sizes[-1] * orders, size))
             responses.append(_times_each(across, ops.reshape(map_, (-1, size, channels))))
         responses = ops.reshape(_sum(responses), (-1, orders * channels))
-        return _mix(responses, ops.concatenate(next(blocks), axis=0), groups)
+        return _mix(responses, next(blocks), groups)
 
-    outputs = mixed([x] * len(scales), 1, _length(scales[0][0]))
+    outputs = mixed([x] * len(scales), 1, len(scales[0][0]))
     return ops.reshape(outputs, (-1, *new_sizes, _shape(coefficients)[-1]))
 
 
@@ -227,10 +227,11 @@ def _blocks(coefficients, matrices):
 
     Taken apart by `split`, as gradients of slices take long.
     """
-    each = iter(ops.split(coefficients, _length(coefficients), axis=0))
-    order = _length(matrices[0]) - 1
-    for others in derivative_orders(order, len(matrices) - 1):
-        yield list(itertools.islice(each, order + 1 - sum(others)))
+    order = len(matrices[0]) - 1
+    counts = [order + 1 - sum(others) for others in derivative_orders(order, len(matrices) - 1)]
+    if len(counts) == 1:
+        return iter([coefficients])
+    return iter(ops.split(coefficients, list(itertools.accumulate(counts[:-1])), axis=0))
 
 
 def _along_leading(matrix, x, sizes_after):
@@ -276,7 +277,7 @@ def _mix_each(x, coefficients, groups):
 
 
 def _new_sizes(matrices):
-    return [ops.shape(matrix)[1] for matrix in matrices]
+    return [ops.shape(of_orders[0])[0] for of_orders in matrices]
 
 
 def _product(sizes):

@@ -54,7 +54,7 @@ def discrete_gaussian_sum(sigma, radius):
         A scalar tensor.
     """
     distance = ops.arange(1, MAX_RADIUS + 1, dtype=sigma.dtype)
-    return 1.0 + 2.0 * ops.sum(_gaussian(distance / sigma, distance <= radius))
+    return 1.0 + 2.0 * ops.sum(_gaussian(distance, ops.reciprocal(sigma), radius))
 
 
 def gaussian_derivatives(x, sigma, order: int, radius, covers_support: bool = False):
@@ -76,7 +76,7 @@ def gaussian_derivatives(x, sigma, order: int, radius, covers_support: bool = Fa
             themselves say what the Gaussian adds up to.
 
     Returns:
-        A tensor of shape `(order + 1,) + x.shape`.
+        A list of order + 1 tensors of the shape of `x`.
 
     Example:
 
@@ -85,18 +85,17 @@ def gaussian_derivatives(x, sigma, order: int, radius, covers_support: bool = Fa
     >>> float(keras.ops.round(keras.ops.sum(derivatives[0]), 5))
     1.0
     """
-    inside = ops.abs(x) <= radius
-    scaled = ops.where(inside, x, 0.0) / sigma
-    gaussian = _gaussian(scaled, inside)
-    derivatives = [gaussian / (ops.sum(gaussian) if covers_support else discrete_gaussian_sum(sigma, radius))]
-    minus = -scaled
+    minus = -ops.reciprocal(sigma)
+    gaussian = _gaussian(x, minus, radius)
+    summed = ops.sum(gaussian) if covers_support else discrete_gaussian_sum(sigma, radius)
+    derivatives, scaled = [gaussian * ops.reciprocal(summed)], x * minus
     for m in range(order):
-        higher = minus * derivatives[m]
+        higher = scaled * derivatives[m]
         if m > 0:
             lower = derivatives[m - 1]
             higher = higher - (lower if m == 1 else float(m) * lower)
         derivatives.append(higher)
-    return ops.stack(derivatives)
+    return derivatives
 
 
 def sampled_derivatives(sigma: float, radius: int, order: int) -> np.ndarray:
@@ -123,18 +122,19 @@ def njet_basis(derivatives: Sequence):
     That is equation 3, for any number of axes.
 
     Args:
-        derivatives: A tensor of shape `(order + 1, size)` for each axis: Gaussian derivatives on the pixel grid.
+        derivatives: For each axis a list with the Gaussian derivative of each order on the pixel grid, tensors of shape
+            `(size,)`.
 
     Returns:
         A tensor of shape `(basis, *sizes)`, the basis filters ordered as `derivative_orders(order, axes)`.
     """
     axes = len(derivatives)
-    orders = derivative_orders(derivatives[0].shape[0] - 1, axes)
+    orders = derivative_orders(len(derivatives[0]) - 1, axes)
     factors = []
     for axis, values in enumerate(derivatives):
         shape = [len(orders)] + [1] * axes
-        shape[1 + axis] = values.shape[1]
-        factors.append(ops.reshape(ops.take(values, [orders_of[axis] for orders_of in orders], axis=0), shape))
+        shape[1 + axis] = values[0].shape[0]
+        factors.append(ops.reshape(ops.stack([values[of_axes[axis]] for of_axes in orders]), shape))
     return functools.reduce(ops.multiply, factors)
 
 
@@ -151,6 +151,7 @@ def compose_filters(coefficients, basis):
     return ops.tensordot(basis, coefficients, axes=((0,), (0,)))
 
 
-def _gaussian(x, inside):
-    """exp(-x² / 2), and 0 where it is not `inside`."""
-    return ops.where(inside, ops.exp(-0.5 * ops.square(x)), 0.0)
+def _gaussian(x, inverse_sigma, radius):
+    """exp(-x² / 2σ²), and 0 outside of the support."""
+    values = ops.exp(ops.square(x) * (-0.5 * ops.square(inverse_sigma)))
+    return ops.where(ops.abs(x) <= radius, values, 0.0)

@@ -1,5 +1,7 @@
 """The learned scale of a layer: a variable that holds log2 σ, so that σ = 2^s is positive by construction."""
 
+import math
+
 import keras
 import numpy as np
 from keras import ops
@@ -51,7 +53,7 @@ class ScaleVariable(keras.Variable):
 
     def sigma(self, dtype: str = "float32"):
         """Computes σ as a differentiable tensor of the shape of the variable, in pixels."""
-        return ops.power(ops.cast(2.0, dtype), ops.cast(self.value, dtype))
+        return ops.exp(math.log(2.0) * ops.cast(self.value, dtype))
 
     def numbers(self) -> np.ndarray:
         """Reads σ as float64 numbers, in pixels, in the shape of the variable; also while a function is traced."""

@@ -31,7 +31,7 @@ def test_the_counts_are_the_multiplications_that_are_done(monkeypatch, axes, mix
     sizes, new_sizes = (7, 9, 5)[:axes], (3, 8, 4)[:axes]
     x = ops.ones((1, *sizes, 4))
     coefficients = ops.ones((len(derivative_orders(2, axes)), 4, 5))
-    matrices = [ops.ones((3, new, old)) for old, new in zip(sizes, new_sizes, strict=True)]
+    matrices = [[ops.ones((new, old))] * 3 for old, new in zip(sizes, new_sizes, strict=True)]
     products.convolve(x, coefficients, [matrices], mixing=mixing)
     along_axes, mixed = costs.multiplications(workload(sizes, new_sizes), mixing)
     assert sum(done) == mixed + sum(count for count, _, _ in along_axes)

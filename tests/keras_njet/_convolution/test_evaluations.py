@@ -54,11 +54,24 @@ def test_channels_are_mixed_when_they_are_fewest(channels, filters, expected):
 def test_what_reaches_farther_costs_more_and_the_last_reaches_everywhere(sizes, channels, filters, order, backend):
     found = choices(sizes, channels, filters, backend, order)
     prices = costs.prices("training", backend)
-    all_costs = [one.cost(workload(sizes, channels, filters, order), prices) for one in found]
+    all_costs = [
+        one.cost(workload(sizes, channels, filters, order), prices) * (0.8 if isinstance(one, Dense) else 1.0)
+        for one in found
+    ]
     assert all(a.reach < b.reach for a, b in itertools.pairwise(found))
     assert all(a < b for a, b in itertools.pairwise(all_costs))
     assert isinstance(found[-1], Matrices)
     assert found[-1].reach == MAX_RADIUS
+
+
+def test_matrices_must_save_a_fifth_in_training_as_they_need_more_memory():
+    of_layer = workload((56, 56), 16, 16)
+    for phase, share in (("training", 0.8), ("inference", 1.0)):
+        prices = costs.prices(phase, "torch")
+        found = evaluations.choices(of_layer, prices)
+        radius = max(one.reach for one in found if isinstance(one, Dense))
+        best = min(one.cost(of_layer, prices) for one in found if isinstance(one, Matrices))
+        assert share * Dense(radius).cost(of_layer, prices) < best <= share * Dense(radius + 1).cost(of_layer, prices)
 
 
 def test_dense_pays_for_small_filters_and_tiles_on_large_maps_and_long_signals():

@@ -39,7 +39,7 @@ def tensors(x, coefficients, matrices):
 
 
 def as_tensors(matrices):
-    return [ops.convert_to_tensor(matrix, "float32") for matrix in matrices]
+    return [[ops.convert_to_tensor(matrix, "float32") for matrix in of_orders] for of_orders in matrices]
 
 
 @pytest.mark.parametrize(("axes", "mixing"), [(a, m) for a in (1, 2, 3) for m in (*range(a + 1), "together")])
