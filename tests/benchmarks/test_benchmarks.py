@@ -85,6 +85,15 @@ def test_results_of_another_order_have_a_file_of_their_own(tmp_path):
     assert not (tmp_path / f"layers_{BACKEND}.json").exists()
 
 
+def test_layers_in_bfloat16_have_files_of_their_own(tmp_path):
+    options = ("--workloads", "41x41x512-21", "--sigmas", 1, "--repeats", 1, "--out", tmp_path)
+    run("layers", *options, "--precision", "mixed_bfloat16")
+    (row,) = timing.load(tmp_path, "layers_bfloat16", BACKEND)
+    assert row["precision"] == "mixed_bfloat16"
+    assert timing.load(tmp_path, "layers", BACKEND) == []
+    assert (tmp_path / "grid_bfloat16.png").stat().st_size > 5000
+
+
 def test_the_versions_name_the_processor():
     assert timing.versions().startswith(f"keras {keras.__version__}, {BACKEND} ")
     assert timing.versions().endswith(f", {_results.processor()}")
