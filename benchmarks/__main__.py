@@ -7,6 +7,19 @@ into the package, is run by itself.
 import subprocess
 import sys
 
-for name in ("layers", "nin", "first_step", "sharing", "growth", "bounds"):
-    print(f"\n{name}.py", flush=True)
-    subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *sys.argv[1:]], check=True)
+BFLOAT16 = ("--precision", "mixed_bfloat16")
+RUNS = (
+    ("layers",),
+    ("layers", *BFLOAT16),
+    ("networks",),
+    ("networks", "--first-step"),
+    ("networks", *BFLOAT16),
+    ("first_step",),
+    ("sharing",),
+    ("growth",),
+    ("bounds",),
+)
+
+for name, *options in RUNS:
+    print(f"\n{name}.py", *options, flush=True)
+    subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *options, *sys.argv[1:]], check=True)

@@ -50,16 +50,16 @@ def main():
         for sigma in arguments.sigmas:
             print(json.dumps(measure(*arguments.workloads, sigma, arguments)), flush=True)
         return
+    ending = timing.PRECISIONS[arguments.precision] + suffix(arguments.order)
     for backend in arguments.backends:
-        name = "layers" + suffix(arguments.order)
-        path = arguments.out / f"{name}_{backend}.json"
-        rows = json.loads(path.read_text()) if path.exists() else []
+        name = "layers" + ending
+        rows = timing.load(arguments.out, name, backend)
         for workload in arguments.workloads:
             rows = updated(rows, measure_row(backend, workload, arguments))
             timing.save(arguments.out, name, backend, rows)
         print_table(rows)
-    plots.time_over_sigma(arguments.out, suffix(arguments.order))
-    plots.heat_map(arguments.out, suffix(arguments.order))
+    plots.time_over_sigma(arguments.out, ending)
+    plots.heat_map(arguments.out, ending)
 
 
 def suffix(order):
@@ -79,6 +79,7 @@ def parse_arguments():
     parser.add_argument("--others", action="store_true", help="time the layers of other packages, too")
     parser.add_argument("--predict", action="store_true", help="time predictions, too")
     parser.add_argument("--keep-memory", action="store_true", help="with an allocator that gives no memory back")
+    timing.add_precision(parser)
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -86,7 +87,7 @@ def parse_arguments():
 def measure_row(backend, workload, arguments):
     """Measures one workload for every σ, in a process; what takes too long in another one, without Keras' layer."""
     options = ["--workloads", workload, "--order", arguments.order, "--implementation", arguments.implementation]
-    options += ["--repeats", arguments.repeats, "--budget", arguments.budget]
+    options += ["--precision", arguments.precision, "--repeats", arguments.repeats, "--budget", arguments.budget]
     options += ["--others"] * arguments.others + ["--predict"] * arguments.predict
     allocation = timing.KEEP_MEMORY if arguments.keep_memory else {}
     rest = list(arguments.sigmas)
@@ -116,8 +117,10 @@ def updated(rows, new):
 
 def measure(workload, sigma, arguments):
     """One cell of the table, measured in this process."""
+    import keras
     import numpy as np
 
+    keras.config.set_dtype_policy(arguments.precision)
     kind, batch, sizes, channels, filters = WORKLOADS[workload]
     x = np.random.default_rng(0).normal(size=(batch, *sizes, channels)).astype("float32")
     options = {"order": arguments.order, "implementation": arguments.implementation}
@@ -135,7 +138,8 @@ def measure(workload, sigma, arguments):
     for name, make_pass in passes.items():
         made = [make_pass(layer, x) for layer in layers.values()]
         timed[name] = dict(zip(names, timing.interleaved(made, arguments.repeats, arguments.budget), strict=True))
-    row = {"versions": timing.versions(), "workload": workload, "sigma": sigma, "order": arguments.order, **timed}
+    row = {"versions": timing.versions(), "workload": workload, "sigma": sigma, "order": arguments.order}
+    row |= {"precision": arguments.precision, **timed}
     for name, ratio in (("seconds", "ratio"), ("predict_seconds", "predict_ratio")):
         if "Keras" in timed.get(name, {}):
             row[ratio] = timed[name]["N-Jet"] / timed[name]["Keras"]

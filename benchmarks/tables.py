@@ -6,7 +6,6 @@ In README.md and benchmarks/README.md each table stands below a comment `<!-- ta
 replaced, nothing else is.
 """
 
-import json
 import pathlib
 import re
 import statistics
@@ -15,6 +14,7 @@ from benchmarks import roofline as predicted
 from benchmarks import timing
 from benchmarks.layers import ORDER, SIGMAS, formatted, suffix
 from benchmarks.layers import WORKLOADS as GRID
+from benchmarks.networks import MODELS, ratio, ratios
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FILES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
@@ -42,7 +42,14 @@ WORKLOADS = {
 }
 WORTH_A_LOOK = 0.01
 """Seconds of Keras' layer below which a ratio says little."""
-PLAIN = "NIN, 5×5, same feature maps"
+NETWORKS = {
+    "nin": "NIN, order 3",
+    "nin order 2": "NIN, order 2",
+    "resnet32": "ResNet-32, order 3",
+    "resnet110": "ResNet-110, order 2",
+    "efficientnetb0": "EfficientNet-B0, order 2",
+    "unet": "U-Net, order 2",
+}
 
 
 def main():
@@ -61,7 +68,7 @@ def updated(text: str) -> str:
 
 
 def read(name):
-    return {backend: json.loads((timing.RESULTS / f"{name}_{backend}.json").read_text()) for backend in BACKENDS}
+    return {backend: timing.load(timing.RESULTS, name, backend) for backend in BACKENDS}
 
 
 def titled(measured):
@@ -89,7 +96,7 @@ def layers(key, order=ORDER, measured="layers"):
         for backend, rows in read(measured + suffix(int(order))).items()
         for row in rows
     }
-    sigmas = sorted({sigma for _, _, sigma in cells})
+    sigmas = sorted({sigma for _, _, sigma in cells} or SIGMAS)
     yield from header(
         "workload", "backend", *(f"σ = {sigma:g}, {kernel_size(sigma, extent=2.0)} pixels" for sigma in sigmas)
     )
@@ -97,12 +104,15 @@ def layers(key, order=ORDER, measured="layers"):
         yield line(title, name, *(cells.get((workload, backend, sigma), "–") for sigma in sigmas))
 
 
-def grid(order=ORDER):
+def grid(order=ORDER, measured="layers"):
     """What the whole table says in a line: the geometric mean, and the worst cell that takes Keras' layer a while."""
     yield from header("backend", "cells", "geometric mean", "above 1", "worst cell")
-    for backend, rows in read("layers" + suffix(int(order))).items():
+    for backend, rows in read(measured + suffix(int(order))).items():
+        if not rows:
+            yield line(BACKENDS[backend], "0", *["–"] * 3)
+            continue
         slow = [row for row in rows if row["seconds"].get("Keras", 1.0) >= WORTH_A_LOOK]
-        worst = max(slow, key=lambda row: row["ratio"])
+        worst = max(slow or rows, key=lambda row: row["ratio"])
         yield line(
             BACKENDS[backend],
             str(len(rows)),
@@ -112,16 +122,28 @@ def grid(order=ORDER):
         )
 
 
-def nin():
-    measured = read("nin")
-    yield from header("N-Jet-NIN", "beside", *BACKENDS.values(), "arithmetic")
-    for baseline, title in (("NIN", "NIN"), (PLAIN, "NIN with 5×5 filters and the same feature maps")):
-        for order in (3, 2):
-            network = f"N-Jet-NIN, order {order}"
-            seconds = [measured[backend]["seconds"] for backend in BACKENDS]
-            counted = measured["torch"]["multiplications"]
-            ratios = [each[network] / each[baseline] for each in (*seconds, counted)]
-            yield line(f"order {order}", title, *(f"{each:.2f}" for each in ratios))
+def networks(measured="networks"):
+    yield from header("N-Jet network", "backend", "plain convolutions", "arithmetic", "baseline", "arithmetic")
+    yield from of_networks(measured, ratios, 4)
+
+
+def networks_first_step(measured="networks_first_step"):
+    def cells(row):
+        seconds = [f"{row['seconds'][model]:.1f}" for model in MODELS]
+        return [*seconds, *(ratio(row, "seconds", other) for other in MODELS[1:])]
+
+    titles = ("N-Jet, s", "plain, s", "baseline, s", "N-Jet / plain", "N-Jet / baseline")
+    yield from header("N-Jet network", "backend", *titles)
+    yield from of_networks(measured, cells, 5)
+
+
+def of_networks(measured, cells, count):
+    """A line for each network and backend, with dashes for what was not measured."""
+    rows = {(row["network"], backend): cells(row) for backend, found in read(measured).items() for row in found}
+    for network, title in NETWORKS.items():
+        for backend, name in BACKENDS.items():
+            yield line(title, name, *rows.get((network, backend), ["–"] * count))
+            title = ""
 
 
 def first_step():
@@ -171,7 +193,10 @@ def roofline(order=ORDER):
             yield line(WORKLOADS[workload], *(f"{ratio:.2f} {way}" for ratio, way in cells))
 
 
-TABLES = {each.__name__: each for each in (layers, grid, nin, first_step, sharing, bounds, rates, roofline)}
+TABLES = {
+    each.__name__: each
+    for each in (layers, grid, networks, networks_first_step, first_step, sharing, bounds, rates, roofline)
+}
 
 if __name__ == "__main__":
     main()

@@ -21,6 +21,8 @@ RESULTS = ROOT / "benchmarks" / "results"  # those that the README files show
 # filled with zeros, takes up to half of a step.
 KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(1 << 32), "MALLOC_MMAP_MAX_": "0"}
 
+PRECISIONS = {"float32": "", "mixed_bfloat16": "_bfloat16"}  # dtype policies: what the names of their results end with
+
 
 def argument_parser(description: str) -> argparse.ArgumentParser:
     """What every benchmark can be asked. With `--backend`, it measures in its own process and prints JSON."""
@@ -32,6 +34,22 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--backend", help=argparse.SUPPRESS)
     return parser
+
+
+def add_precision(parser: argparse.ArgumentParser):
+    """Has a benchmark asked for its precision as well."""
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="dtype policy of Keras; results of another than %(default)s go to files of their own",
+    )
+
+
+def load(folder: pathlib.Path, name: str, backend: str):
+    """What a benchmark has measured on a backend; an empty list if there is nothing."""
+    path = folder / f"{name}_{backend}.json"
+    return json.loads(path.read_text()) if path.exists() else []
 
 
 def save(folder: pathlib.Path, name: str, backend: str, result):

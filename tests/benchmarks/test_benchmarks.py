@@ -1,5 +1,6 @@
 """Guards the benchmarks: they run on every backend, and what they print is what they measured."""
 
+import functools
 import importlib
 import json
 import pathlib
@@ -12,11 +13,13 @@ from keras import ops
 
 import keras_njet
 from applications import _results
-from benchmarks import fit_costs, tables, timing
+from benchmarks import fit_costs, networks, tables, timing
+from keras_njet import NJetConv2D, NJetDepthwiseConv2D, applications
 from keras_njet._convolution import costs
 from tests import helpers
 
 BACKEND = keras.backend.backend()
+SMALL = ("--networks", "nin order 2", "--batch-size", 1, "--image-size", 16, "--repeats", 1)
 
 
 def run(name, *arguments):
@@ -49,11 +52,73 @@ def test_a_cell_that_takes_too_long_gets_a_bound(tmp_path):
 
 
 def test_the_networks(tmp_path):
-    output = run("nin", "--batch-size", 2, "--width", 0.05, "--repeats", 1, "--out", tmp_path)
-    seconds = json.loads((tmp_path / f"nin_{BACKEND}.json").read_text())["seconds"]
-    ratio = seconds["N-Jet-NIN, order 3"] / seconds["NIN"]
-    assert f"| N-Jet-NIN, order 3 | NIN | {ratio:.2f} |" in output
-    assert output.count("| N-Jet-NIN, order") == 4
+    kept = {"network": "unet", "versions": "of old", "seconds": {"N-Jet": 3.0, "plain": 2.0, "baseline": 1.0}}
+    timing.save(tmp_path, "networks", BACKEND, [kept])
+    output = run("networks", *SMALL, "--out", tmp_path)
+    row, other = timing.load(tmp_path, "networks", BACKEND)
+    assert other == kept
+    assert row["network"] == "nin order 2"
+    assert row["input_shape"] == [1, 16, 16, 3]
+    seconds, counted = row["seconds"], row["multiplications"]
+    assert f"| nin order 2 | {seconds['N-Jet'] / seconds['plain']:.2f} |" in output
+    assert f"| {counted['N-Jet'] / counted['baseline']:.2f} | {seconds['N-Jet']:.2f} |" in output
+    assert "| unet | 1.50 | – | 3.00 | – | 3.00 |" in output
+
+
+def test_the_first_step_of_networks_in_bfloat16(tmp_path):
+    options = ("--first-step", "--precision", "mixed_bfloat16")
+    run("networks", *SMALL, *options, "--out", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [f"networks_first_step_bfloat16_{BACKEND}.json"]
+    (row,) = timing.load(tmp_path, "networks_first_step_bfloat16", BACKEND)
+    assert row["precision"] == "mixed_bfloat16"
+    assert set(row["seconds"]) == {"N-Jet", "plain", "baseline"}
+    assert min(row["seconds"].values()) > 0.0
+
+
+@pytest.mark.parametrize("network", ["nin", "resnet32", "efficientnetb0", "unet"])
+def test_the_plain_network_has_the_support_and_the_feature_maps_of_the_njet(network):
+    njet, plain, _ = networks.make_models(network, image_size=32).values()
+    assert not any(type(layer).__module__.startswith("keras_njet") for layer in plain.layers)
+    spatial = [layer for layer in njet.layers if isinstance(layer, (NJetConv2D, NJetDepthwiseConv2D))]
+    assert len(spatial) > 2
+    for layer in spatial:
+        twin = plain.get_layer(layer.name)
+        assert isinstance(twin, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D))
+        assert twin.kernel_size == (7, 7)  # 2·⌈2·1.1⌉ + 1
+        assert twin.kernel.trainable
+        kernel = ops.convert_to_numpy(layer.kernel)
+        assert kernel.shape[:2] == (7, 7)
+        assert np.abs(kernel[[0, -1], 3]).max() > 0.0
+    resized = {layer.name for layer in spatial if layer.subsample_rate is not None}  # by a layer of its own in `plain`
+    shared = {layer.name for layer in plain.layers[1:]} - resized
+    names = [layer.name for layer in njet.layers if layer.name in shared]
+    assert len(names) > len(spatial)
+    x, _ = networks.data(plain, batch_size=1)
+    maps = [keras.Model(model.input, [model.get_layer(name).output for name in names]) for model in (njet, plain)]
+    for name, ours, theirs in zip(names, *(model.predict_on_batch(x) for model in maps), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-3, err_msg=name)
+
+
+def test_the_multiply_accumulates_of_published_networks():
+    resnet = applications.ResNet32()
+    assert networks.multiplications(resnet, (32, 32, 3)) == pytest.approx(69e6, rel=0.01)
+    efficientnet = applications.EfficientNetB0(weights=None)
+    assert networks.multiplications(efficientnet, (224, 224, 3)) == pytest.approx(0.39e9, rel=0.03)
+
+
+@pytest.mark.parametrize("groups", ["one", "depthwise"])
+def test_the_multiply_accumulates_of_njet_layers(groups):
+    options = {"order": 0, "sigma": 1.1, "strides": 2}
+
+    def counted(**more):
+        kind = NJetDepthwiseConv2D if groups == "depthwise" else functools.partial(NJetConv2D, 4)
+        model = keras.Sequential([keras.Input((16, 16, 4)), kind(**options, **more)])
+        return networks.multiplications(model, (16, 16, 4))
+
+    mixing = 4 if groups == "depthwise" else 16
+    assert counted(implementation="dense") == 8 * 8 * 7 * 7 * mixing
+    along_rows, along_columns = 16 * 8 * 16 * 4, 8 * 8 * 16 * 4
+    assert counted(implementation="matrix") == along_rows + along_columns + 8 * 8 * mixing
 
 
 def test_the_first_step(tmp_path):
@@ -83,6 +148,15 @@ def test_results_of_another_order_have_a_file_of_their_own(tmp_path):
     (row,) = json.loads((tmp_path / f"layers_order2_{BACKEND}.json").read_text())
     assert row["order"] == 2
     assert not (tmp_path / f"layers_{BACKEND}.json").exists()
+
+
+def test_layers_in_bfloat16_have_files_of_their_own(tmp_path):
+    options = ("--workloads", "41x41x512-21", "--sigmas", 1, "--repeats", 1, "--out", tmp_path)
+    run("layers", *options, "--precision", "mixed_bfloat16")
+    (row,) = timing.load(tmp_path, "layers_bfloat16", BACKEND)
+    assert row["precision"] == "mixed_bfloat16"
+    assert timing.load(tmp_path, "layers", BACKEND) == []
+    assert (tmp_path / "grid_bfloat16.png").stat().st_size > 5000
 
 
 def test_the_versions_name_the_processor():
@@ -162,6 +236,18 @@ def test_a_cell_that_was_not_measured_has_a_dash(monkeypatch):
         "|  | JAX | 0.50 | – |",
         "|  | torch | 0.50 | 0.25 |",
     ]
+
+
+def test_networks_that_were_not_measured_have_dashes(monkeypatch):
+    row = {"network": "unet", "seconds": {"N-Jet": 3.0, "plain": 2.0, "baseline": 1.0}}
+    row["multiplications"] = {"N-Jet": 6, "plain": 8, "baseline": 2}
+    monkeypatch.setattr(tables, "read", lambda _: {"tensorflow": [], "jax": [row], "torch": []})
+    assert list(tables.networks())[-3:] == [
+        "| U-Net, order 2 | TensorFlow | – | – | – | – |",
+        "|  | JAX | 1.50 | 0.75 | 3.00 | 3.00 |",
+        "|  | torch | – | – | – | – |",
+    ]
+    assert list(tables.networks_first_step())[-2] == "|  | JAX | 3.0 | 2.0 | 1.0 | 1.50 | 3.00 |"
 
 
 def test_a_table_is_replaced_and_nothing_else():
