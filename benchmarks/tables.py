@@ -124,7 +124,7 @@ def grid(order=ORDER, measured="layers"):
 
 def networks(measured="networks"):
     yield from header("N-Jet network", "backend", "plain convolutions", "arithmetic", "baseline", "arithmetic")
-    yield from of_networks(measured, ratios, 4)
+    yield from of_networks(measured, ratios)
 
 
 def networks_first_step(measured="networks_first_step"):
@@ -134,26 +134,30 @@ def networks_first_step(measured="networks_first_step"):
 
     titles = ("N-Jet, s", "plain, s", "baseline, s", "N-Jet / plain", "N-Jet / baseline")
     yield from header("N-Jet network", "backend", *titles)
-    yield from of_networks(measured, cells, 5)
+    yield from of_networks(measured, cells)
 
 
-def of_networks(measured, cells, count):
-    """A line for each network and backend, with dashes for what was not measured."""
+def of_networks(measured, cells):
+    """A line for each network that was measured and each backend."""
     rows = {(row["network"], backend): cells(row) for backend, found in read(measured).items() for row in found}
     for network, title in NETWORKS.items():
         for backend, name in BACKENDS.items():
-            yield line(title, name, *rows.get((network, backend), ["–"] * count))
-            title = ""
+            if (network, backend) in rows:
+                yield line(title, name, *rows[network, backend])
+                title = ""
 
 
 def first_step():
-    yield from header("", "N-Jet compiles", "Conv2D", "ratio", "N-Jet memory", "Conv2D", "ratio")
+    """Compiling and memory of a layer, in parts of Keras' layer; and how long a step takes then."""
+    yield from header("", "evaluated by", "compiling, s", "ratio", "memory, MB", "ratio", "step, ratio")
     for backend, row in read("first_step").items():
-        cells = []
-        for key, digits in (("compiling_seconds", 2), ("megabytes", 0)):
-            ours, theirs = row["N-Jet"][key], row["Keras"][key]
-            cells += [f"{ours:.{digits}f}", f"{theirs:.{digits}f}", f"{ours / theirs:.1f}"]
-        yield line(BACKENDS[backend], *cells)
+        title, theirs = BACKENDS[backend], row["Keras"]
+        for layer, way in (("N-Jet", '"auto"'), ("composed", "composed filters"), ("Keras", "Conv2D")):
+            ours, cells = row[layer], []
+            for key, digits in (("compiling_seconds", 2), ("megabytes", 0)):
+                cells += [f"{ours[key]:.{digits}f}", f"{ours[key] / theirs[key]:.1f}"]
+            yield line(title, way, *cells, f"{ours['step_seconds'] / theirs['step_seconds']:.2f}")
+            title = ""
 
 
 def sharing():

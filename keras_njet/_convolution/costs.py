@@ -13,7 +13,6 @@ import keras
 from keras_njet._backend import is_on_accelerator
 from keras_njet._convolution.scale_space import derivative_orders
 
-LARGEST_DENSE_RADIUS = 12
 TILES = tuple((halo, blocks * halo) for halo in (8, 16, 32, 64, 128, 256, 512) for blocks in (2, 4))
 """Halo and block of the tiles that are considered, in pixels."""
 
@@ -104,6 +103,16 @@ def _prices(phase, backend, on_accelerator):
         of_device = Prices(dense=dense, narrow=_NARROW[phase], depthwise=depthwise)
     worth_compiling = _WORTH_COMPILING.get(backend, of_device.worth_compiling)
     return dataclasses.replace(of_device, least_share=_LEAST_SHARE[phase], worth_compiling=worth_compiling)
+
+
+def largest_dense_radius(workload: Workload) -> int:
+    """The radius of the largest composed filter that is considered, in pixels.
+
+    Libraries have fast convolutions of images for filters of up to 13 pixels a side; those of signals, and those of
+    each channel by itself, may be longer.
+    """
+    is_depthwise = workload.groups == workload.channels > 1
+    return 12 if is_depthwise or len(workload.count) == 1 else 6
 
 
 def of_dense(workload: Workload, radius: int, prices: Prices) -> float:

@@ -256,7 +256,7 @@ def choices(
         return (everywhere,)
     if implementation == "dense":
         return (*(Dense(radius) for radius in range(1, sizes.MAX_RADIUS)), everywhere)
-    shorter = [Dense(radius) for radius in range(1, costs.LARGEST_DENSE_RADIUS + 1)]
+    shorter = [Dense(radius) for radius in range(1, costs.largest_dense_radius(workload) + 1)]
     if sharing.count is None:
         shorter += [Matrices(mixing, halo, block) for mixing in mixings for halo, block in costs.TILES]
     enough, paying = cost(everywhere) - prices.worth_compiling, [everywhere]

@@ -1,5 +1,6 @@
 """Guards the choice of an evaluation, and what layers make of it."""
 
+import dataclasses
 import itertools
 
 import keras
@@ -72,6 +73,15 @@ def test_matrices_must_save_a_fifth_in_training_as_they_need_more_memory():
         radius = max(one.reach for one in found if isinstance(one, Dense))
         best = min(one.cost(of_layer, prices) for one in found if isinstance(one, Matrices))
         assert share * Dense(radius).cost(of_layer, prices) < best <= share * Dense(radius + 1).cost(of_layer, prices)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "groups", "largest"), [((4096,), 1, 12), ((512, 512), 1, 6), ((512, 512), 4, 12), ((64, 64, 64), 1, 6)]
+)
+def test_composed_filters_stay_on_the_fast_path_of_libraries(sizes, groups, largest):
+    dear = costs.Prices(small_axis=1e9)  # so that no matrices pay
+    found = evaluations.choices(dataclasses.replace(workload(sizes, 4, 4), groups=groups), dear)
+    assert [one.reach for one in found if isinstance(one, Dense)] == list(range(1, largest + 1))
 
 
 def test_dense_pays_for_small_filters_and_tiles_on_large_maps_and_long_signals():
