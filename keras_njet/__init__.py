@@ -20,6 +20,7 @@ from keras_njet.optimizers import LayerwiseSGD as LayerwiseSGD
 from keras_njet.transforms.conversion import convert as convert
 from keras_njet.transforms.fitting import fit_filters as fit_filters
 from keras_njet.transforms.freezing import freeze as freeze
+from keras_njet.transforms.rescaling import rescale as rescale
 
 __version__ = "0.2.0"
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "convert",
     "fit_filters",
     "freeze",
+    "rescale",
     "summary",
     "update_sizes",
     "visualization",
