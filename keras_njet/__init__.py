@@ -17,6 +17,7 @@ from keras_njet.layers import SafeSubsample as SafeSubsample
 from keras_njet.losses import SegmentationCrossentropy as SegmentationCrossentropy
 from keras_njet.metrics import SegmentationIoU as SegmentationIoU
 from keras_njet.optimizers import LayerwiseSGD as LayerwiseSGD
+from keras_njet.transforms.batch_statistics import adapt_batch_statistics as adapt_batch_statistics
 from keras_njet.transforms.conversion import convert as convert
 from keras_njet.transforms.fitting import fit_filters as fit_filters
 from keras_njet.transforms.freezing import freeze as freeze
@@ -37,6 +38,7 @@ __all__ = [
     "SafeSubsample",
     "SegmentationCrossentropy",
     "SegmentationIoU",
+    "adapt_batch_statistics",
     "applications",
     "convert",
     "fit_filters",
