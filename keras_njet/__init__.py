@@ -22,6 +22,7 @@ from keras_njet.transforms.conversion import convert as convert
 from keras_njet.transforms.fitting import fit_filters as fit_filters
 from keras_njet.transforms.freezing import freeze as freeze
 from keras_njet.transforms.rescaling import rescale as rescale
+from keras_njet.transforms.scale_channels import ScaleChannels as ScaleChannels
 
 __version__ = "0.2.0"
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "NJetVarianceScaling",
     "ResolutionCallback",
     "SafeSubsample",
+    "ScaleChannels",
     "SegmentationCrossentropy",
     "SegmentationIoU",
     "adapt_batch_statistics",
