@@ -17,9 +17,12 @@ from keras_njet.layers import SafeSubsample as SafeSubsample
 from keras_njet.losses import SegmentationCrossentropy as SegmentationCrossentropy
 from keras_njet.metrics import SegmentationIoU as SegmentationIoU
 from keras_njet.optimizers import LayerwiseSGD as LayerwiseSGD
+from keras_njet.transforms.batch_statistics import adapt_batch_statistics as adapt_batch_statistics
 from keras_njet.transforms.conversion import convert as convert
 from keras_njet.transforms.fitting import fit_filters as fit_filters
 from keras_njet.transforms.freezing import freeze as freeze
+from keras_njet.transforms.rescaling import rescale as rescale
+from keras_njet.transforms.scale_channels import ScaleChannels as ScaleChannels
 
 __version__ = "0.2.0"
 __all__ = [
@@ -34,12 +37,15 @@ __all__ = [
     "NJetVarianceScaling",
     "ResolutionCallback",
     "SafeSubsample",
+    "ScaleChannels",
     "SegmentationCrossentropy",
     "SegmentationIoU",
+    "adapt_batch_statistics",
     "applications",
     "convert",
     "fit_filters",
     "freeze",
+    "rescale",
     "summary",
     "update_sizes",
     "visualization",

@@ -24,6 +24,13 @@ def positive(name: str, value) -> float:
     return float(value)
 
 
+def share(name: str, value) -> float:
+    """A number of at least 0 and below 1."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < 1:
+        raise ValueError(f"`{name}` must be a number of at least 0 and below 1. Received: {name}={value!r}")
+    return float(value)
+
+
 def positives(name: str, value) -> np.ndarray:
     """Finite numbers above zero: a number, or several in a list, an array or a tensor."""
     values = np.asarray(keras.ops.convert_to_numpy(value), "float64")
@@ -58,6 +65,23 @@ def scale(value, axes: int, isotropic: bool) -> float | tuple[float, ...]:
         expected = "a number, as `isotropic` is True" if isotropic else f"a number, or {axes} of them, one an axis"
         raise ValueError(f"`sigma` must be {expected}. Received: sigma={value!r}")
     return tuple(positive("sigma", one) for one in value)
+
+
+def factors(name: str, value) -> float | tuple[float, ...]:
+    """A finite number above zero, or a tuple of several that are not all equal."""
+    if not isinstance(value, (tuple, list)):
+        return positive(name, value)
+    values = several(name, value, positive)
+    return values[0] if len(set(values)) == 1 else values
+
+
+def unit(value, axes: int, isotropic: bool) -> float | tuple[float, ...]:
+    """The size of a unit in pixels: a number, or one for each axis."""
+    values = factors("unit", value)
+    if isinstance(values, tuple) and (isotropic or len(values) != axes):
+        expected = "a number, as `isotropic` is True" if isotropic else f"a number, or {axes} of them, one an axis"
+        raise ValueError(f"`unit` must be {expected}. Received: unit={value!r}")
+    return values
 
 
 def sigma_sharing(value) -> str | int:

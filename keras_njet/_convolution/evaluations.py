@@ -35,6 +35,7 @@ class Convolution:
         extent: Number k > 0, half-width of the filters in units of σ.
         isotropic: Whether one σ serves all axes.
         sharing: Which filters share a σ.
+        unit: Number u > 0 in pixels, by which the support is rounded, or one for each axis.
         dtype: The dtype of the output. Gaussian derivatives are computed in float32, in float64 for "float64".
     """
 
@@ -46,6 +47,7 @@ class Convolution:
     extent: float
     isotropic: bool = True
     sharing: Sharing = SHARED_BY_ALL
+    unit: float | tuple[float, ...] = 1.0
     dtype: str = "float32"
 
     @property
@@ -92,11 +94,12 @@ class Convolution:
 
     def largest_radius(self, sigma):
         """The radius of the largest filter along any axis, a tensor."""
-        return ops.max(sizes.filter_radius(sigma, self.extent))
+        return ops.max(sizes.filter_radius(sigma, self.extent, ops.convert_to_tensor(self.unit, sigma.dtype)))
 
     def _derivatives(self, x, sigma, index, is_filter=False):
         sigma = ops.cast(sigma if self.isotropic else sigma[index], self.basis_dtype)
-        radius = sizes.filter_radius(sigma, self.extent)
+        unit = self.unit if isinstance(self.unit, float) else self.unit[index]
+        radius = sizes.filter_radius(sigma, self.extent, unit)
         return gaussian_derivatives(x, sigma, self.order, radius, covers_support=is_filter)
 
 
@@ -177,8 +180,8 @@ def choose(convolution: Convolution, implementation: str, phase: str, reach: Cal
         convolution: What is to be computed.
         implementation: "auto", "matrix" or "dense".
         phase: "training" or "inference", which is without gradients.
-        reach: Function of the extent, and of the reaches of some evaluations and the seconds that they take for an
-            image, that returns the index of the one to take for the present σ.
+        reach: Function of the reaches of some evaluations, and of the seconds that they take for an image, that returns
+            the index of the one to take for the present σ.
 
     Returns:
         A pair of evaluations.
@@ -188,7 +191,7 @@ def choose(convolution: Convolution, implementation: str, phase: str, reach: Cal
     if len(found) == 1:
         return found[0], found[-1]
     seconds = tuple(evaluation.cost(workload, prices) / prices.rate for evaluation in found)
-    return found[reach(convolution.extent, tuple(evaluation.reach for evaluation in found), seconds)], found[-1]
+    return found[reach(tuple(evaluation.reach for evaluation in found), seconds)], found[-1]
 
 
 def evaluate(chosen, fallback, convolution: Convolution, x, coefficients, sigma, may_outgrow: bool):

@@ -48,21 +48,22 @@ def discrete_gaussian_sum(sigma, radius):
 
     Args:
         sigma: Scalar tensor σ > 0, in pixels.
-        radius: Scalar tensor or integer, in pixels; at most `keras_njet._convolution.sizes.MAX_RADIUS`.
+        radius: As in `gaussian_derivatives`; at most `keras_njet._convolution.sizes.MAX_RADIUS`.
 
     Returns:
         A scalar tensor.
     """
     distance = ops.arange(1, MAX_RADIUS + 1, dtype=sigma.dtype)
-    return 1.0 + 2.0 * ops.sum(_gaussian(distance, ops.reciprocal(sigma), radius))
+    return _share(0.0, radius) + 2.0 * ops.sum(_gaussian(distance, ops.reciprocal(sigma), radius)[0])
 
 
 def gaussian_derivatives(x, sigma, order: int, radius, covers_support: bool = False):
     """Evaluates the scale-normalised Gaussian derivatives of orders 0, ..., `order` (equation 2, section III-C).
 
     G^m(x; σ)·σ^m = (-1/√2)^m · H_m(x / σ√2) · G(x; σ), where G adds up to one on the pixels within the support. The
-    factor σ^m makes the magnitude of the derivatives independent of the scale. Outside the support, |x| > `radius`,
-    the values are 0. No gradient passes through the support, only through the values inside it.
+    factor σ^m makes the magnitude of the derivatives independent of the scale. The support ends half a pixel beyond
+    `radius`. Outside the values are 0, and a pixel in which it ends counts by its share. No gradient passes through
+    the support, only through the values inside it.
 
     With D_m for G^m·σ^m, the recursion of the Hermite polynomials, H_{m+1}(z) = 2z·H_m(z) - 2m·H_{m-1}(z), becomes
     D_{m+1} = -(x / σ)·D_m - m·D_{m-1}.
@@ -71,7 +72,7 @@ def gaussian_derivatives(x, sigma, order: int, radius, covers_support: bool = Fa
         x: Tensor of any shape: distances from the centre of the filter, in pixels.
         sigma: Scalar tensor σ > 0 of the dtype of `x`, in pixels.
         order: Integer N ≥ 0, the highest order.
-        radius: Scalar tensor or integer, half-width of the support in pixels.
+        radius: Scalar tensor or number, in pixels: distance of the last pixel of the support, if it is whole.
         covers_support: Whether `x` are all pixels of the support once, and others at will: a filter. Then the values
             themselves say what the Gaussian adds up to.
 
@@ -86,9 +87,9 @@ def gaussian_derivatives(x, sigma, order: int, radius, covers_support: bool = Fa
     1.0
     """
     minus = -ops.reciprocal(sigma)
-    gaussian = _gaussian(x, minus, radius)
+    gaussian, centre = _gaussian(x, minus, radius)
     summed = ops.sum(gaussian) if covers_support else discrete_gaussian_sum(sigma, radius)
-    derivatives, scaled = [gaussian * ops.reciprocal(summed)], x * minus
+    derivatives, scaled = [gaussian * ops.reciprocal(summed)], centre * minus
     for m in range(order):
         higher = scaled * derivatives[m]
         if m > 0:
@@ -151,7 +152,13 @@ def compose_filters(coefficients, basis):
     return ops.tensordot(basis, coefficients, axes=((0,), (0,)))
 
 
+def _share(x, radius):
+    """The share of a pixel at a distance x that lies within the support."""
+    return ops.stop_gradient(ops.clip(radius + 1.0 - ops.abs(x), 0.0, 1.0))
+
+
 def _gaussian(x, inverse_sigma, radius):
-    """exp(-x² / 2σ²), and 0 outside of the support."""
-    values = ops.exp(ops.square(x) * (-0.5 * ops.square(inverse_sigma)))
-    return ops.where(ops.abs(x) <= radius, values, 0.0)
+    """exp(-x² / 2σ²) by the share of each pixel, for the centre of what lies within the support; and this centre."""
+    share = _share(x, radius)
+    centre = x - 0.5 * (1.0 - share) * ops.sign(x)
+    return share * ops.exp(ops.square(centre) * (-0.5 * ops.square(inverse_sigma))), centre

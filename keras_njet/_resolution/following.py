@@ -104,12 +104,13 @@ class Run:
             return size_of(scale.largest(axis), *args)
         return self._follower().size(scale, axis, size_of, *args)
 
-    def reach(self, scale, extent: float, radii: tuple[int, ...], costs: tuple[float, ...]) -> int:
+    def reach(self, scale, extent: float, units: tuple[float, ...], radii: tuple[int, ...], costs: tuple) -> int:
         """Chooses a reach for the filters of a layer.
 
         Args:
             scale: `ScaleVariable` of the filters, of which the largest counts.
             extent: Number k > 0, half-width of the filters in units of σ.
+            units: Numbers u > 0 in pixels, by which it is rounded: one, or one for each axis.
             radii: The reaches between which to choose, in pixels, increasing. The last one reaches everywhere.
             costs: The seconds that an image takes with each of them.
 
@@ -117,10 +118,10 @@ class Run:
             The index of the one to evaluate with; while a model is trained, of one that leaves head-room.
         """
         if not self._is_traced_with(scale) or self.model is None or self.is_symbolic:
-            return first_that_reaches(scale.largest(), extent, radii)
+            return first_that_reaches(scale.largest(), extent, radii, units)
         of_steps = tuple(self.batch_size * cost for cost in costs)
         trains = self.phase == "training" if self.method is None else self.method in _TRAINING
-        return self._follower().reach(scale, Options(extent, radii, of_steps, scale.trainable and trains))
+        return self._follower().reach(scale, Options(extent, radii, of_steps, units, scale.trainable and trains))
 
     def may_outgrow(self, scale) -> bool:
         """Whether filters may outgrow their reach before it is compared with σ.

@@ -31,22 +31,26 @@ class Options:
         extent: Number k > 0, half-width of the filters in units of σ.
         radii: Tuple of increasing integers, the reaches in pixels. The last one reaches everywhere.
         costs: Tuple of the seconds that a step takes with each of them.
+        units: Tuple of numbers u > 0 in pixels, by which it is rounded: one, or one for each axis.
         is_trained: Whether it is for a function that trains, and so changes σ.
     """
 
     extent: float
     radii: tuple[int, ...]
     costs: tuple[float, ...]
+    units: tuple[float, ...] = (1.0,)
     is_trained: bool = False
 
     def first(self, sigma: float, head_room: float) -> int:
         """Index of the first that reaches far enough for a σ in pixels, with the head-room of a training."""
         factor = head_room if self.is_trained else head_room / FIRST_HEAD_ROOM
-        return sizes.first_that_reaches(factor * sigma, self.extent, self.radii)
+        return sizes.first_that_reaches(factor * sigma, self.extent, self.radii, self.units)
 
     def are_outgrown(self, sigma: float, index: int) -> bool:
         """Whether a filter is larger than the reach of this index."""
-        return index < len(self.radii) - 1 and sigma > 0 and sizes.filter_radius(sigma, self.extent) > self.radii[index]
+        if index >= len(self.radii) - 1 or not sigma > 0:
+            return False
+        return sizes.first_that_reaches(sigma, self.extent, self.radii, self.units) > index
 
 
 class Reaches:

@@ -18,11 +18,12 @@ class ScaleVariable(keras.Variable):
     Args:
         sigma: Initial σ > 0 in pixels, a number or an array that can be broadcast to `shape`.
         trainable: Whether σ is learned.
-        regularizer: Keras regulariser of σ, or None.
-        constraint: Keras constraint on σ, or None.
+        regularizer: Keras regulariser of σ in units, or None.
+        constraint: Keras constraint on σ in units, or None.
         name: Name of the variable.
         shape: `()` for one scale; else the number of scales, or of axes, or both.
         per_axis: Whether the last axis of `shape` stands for the axes of the feature map.
+        unit: Number > 0 in pixels, or one for each axis, of the regulariser and the constraint.
     """
 
     def __init__(
@@ -34,13 +35,14 @@ class ScaleVariable(keras.Variable):
         name: str = "log2_sigma",
         shape: tuple[int, ...] = (),
         per_axis: bool = False,
+        unit: float | tuple[float, ...] = 1.0,
     ):
         self.per_axis = per_axis
         self._last_seen = np.broadcast_to(np.log2(sigma), shape)
         initializer = keras.initializers.Constant(np.log2(sigma))
         super().__init__(initializer, shape=shape, dtype="float32", trainable=trainable, autocast=False, name=name)
-        self.regularizer = None if regularizer is None else _OfSigma(regularizer)
-        self.constraint = None if constraint is None else _OnSigma(constraint)
+        self.regularizer = None if regularizer is None else _OfSigma(regularizer, unit)
+        self.constraint = None if constraint is None else _OnSigma(constraint, unit)
 
     def assign(self, value):
         value = super().assign(value)
@@ -71,19 +73,21 @@ class ScaleVariable(keras.Variable):
 class _OfSigma:
     """Makes a regulariser of σ one of log2 σ."""
 
-    def __init__(self, regularizer):
+    def __init__(self, regularizer, unit):
         self.regularizer = regularizer
+        self.log2_unit = np.log2(unit).astype("float32")
 
     def __call__(self, log2_sigma):
-        return self.regularizer(ops.power(2.0, log2_sigma))
+        return self.regularizer(ops.power(2.0, log2_sigma - self.log2_unit))
 
 
 class _OnSigma:
     """Makes a constraint on σ one on log2 σ."""
 
-    def __init__(self, constraint):
+    def __init__(self, constraint, unit):
         self.constraint = constraint
+        self.log2_unit = np.log2(unit).astype("float32")
 
     def __call__(self, log2_sigma):
-        sigma = self.constraint(ops.power(2.0, log2_sigma))
-        return ops.log2(ops.maximum(sigma, keras.config.epsilon()))
+        sigma = self.constraint(ops.power(2.0, log2_sigma - self.log2_unit))
+        return ops.log2(ops.maximum(sigma, keras.config.epsilon())) + self.log2_unit

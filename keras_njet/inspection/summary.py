@@ -58,7 +58,7 @@ def summary(model: keras.Model, input_shape=None, print_fn: Callable[[str], None
     total, trainable = _count(model.weights), _count(model.trainable_weights)
     for line in (
         f'Model: "{model.name}"',
-        *_table(rows),
+        *table(_HEADER, rows, left=2),
         f"Parameters: {total:,}, of these trainable: {trainable:,}",
     ):
         print_fn(line)
@@ -141,6 +141,29 @@ def require_built(model) -> keras.Model:
     return model
 
 
+def table(header: tuple[str, ...], rows: list[tuple[str, ...]], left: int) -> list[str]:
+    """Lines of a table at most as wide as a terminal: the beginning of long names gives way.
+
+    Args:
+        header: Names of the columns.
+        rows: Texts, one for each column.
+        left: Integer, how many columns are aligned at the left; the others are at the right.
+    """
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    room = max(12, _WIDTH - sum(widths[1:]) - 2 * (len(widths) - 1))
+    widths[0] = min(widths[0], room)
+    rows = [(name if len(name) <= room else "…" + name[1 - room :], *others) for name, *others in rows]
+    lines = [
+        "  ".join(
+            text.ljust(width) if index < left else text.rjust(width)
+            for index, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in (header, *rows)
+    ]
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    return [lines[0], rule, *lines[1:], rule]
+
+
 def _describe(layer):
     """Class, order, σ and filter size of a layer, as texts."""
     sigmas = sigmas_of(layer)
@@ -163,23 +186,6 @@ def _resizes(layer, shapes):
     """Whether a layer changes the size of its input along an axis, or makes of a feature map something else."""
     sizes = [map_size(layer, shape) for shape in shapes.get(id(layer), ())]
     return len(set(sizes)) > 1
-
-
-def _table(rows):
-    """Lines of a table at most as wide as a terminal: the beginning of long names gives way."""
-    widths = [max(map(len, column)) for column in zip(_HEADER, *rows, strict=True)]
-    room = max(12, _WIDTH - sum(widths[1:]) - 2 * (len(widths) - 1))
-    widths[0] = min(widths[0], room)
-    rows = [(name if len(name) <= room else "…" + name[1 - room :], *others) for name, *others in rows]
-    lines = [
-        "  ".join(
-            text.ljust(width) if index < 2 else text.rjust(width)
-            for index, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in (_HEADER, *rows)
-    ]
-    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    return [lines[0], rule, *lines[1:], rule]
 
 
 def _count(weights):

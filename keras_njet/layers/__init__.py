@@ -11,3 +11,4 @@ from keras_njet.layers.njet_depthwise_conv2d import NJetDepthwiseConv2D as NJetD
 from keras_njet.layers.njet_depthwise_conv3d import NJetDepthwiseConv3D as NJetDepthwiseConv3D
 from keras_njet.layers.resize_like import ResizeLike as ResizeLike
 from keras_njet.layers.safe_subsample import SafeSubsample as SafeSubsample
+from keras_njet.layers.scaled_pooling import ScaledPooling as ScaledPooling

@@ -35,6 +35,7 @@ class BaseNJetConv(NJetLayer):
         order,
         sigma,
         extent,
+        unit,
         learn_sigma,
         isotropic,
         sigma_sharing,
@@ -61,6 +62,7 @@ class BaseNJetConv(NJetLayer):
         self.isotropic = bool(isotropic)
         self.initial_sigma = _arguments.scale(sigma, self.rank, self.isotropic)
         self.extent = _arguments.positive("extent", extent)
+        self.unit = _arguments.unit(unit, self.rank, self.isotropic)
         self.learn_sigma = bool(learn_sigma)
         self.sigma_sharing = _arguments.sigma_sharing(sigma_sharing)
         self.subsample_rate = None if subsample_rate is None else _arguments.positive("subsample_rate", subsample_rate)
@@ -123,29 +125,32 @@ class BaseNJetConv(NJetLayer):
             self.sigma_constraint,
             shape=self.sharing(channels).shape + (() if self.isotropic else (self.rank,)),
             per_axis=not self.isotropic,
+            unit=self.unit,
         )
         self.built = True
 
-    def call(self, inputs):
-        outputs = self.convolution_op(channels_last(inputs, self.data_format))
+    def call(self, inputs, factor=1.0):
+        outputs = self.convolution_op(channels_last(inputs, self.data_format), factor)
         if self.use_bias:
             outputs = ops.add(outputs, self.bias)
         return self.activation(from_channels_last(outputs, self.data_format))
 
-    def convolution_op(self, x):
-        """Convolves a "channels_last" feature map; neither bias nor activation."""
+    def convolution_op(self, x, factor=1.0):
+        """Convolves a "channels_last" feature map with σ times a factor; neither bias nor activation."""
         run = Run(x)
-        convolution = self._convolution([self._axis(x, index, run) for index in range(self.rank)])
+        convolution = self._convolution([self._axis(x, index, run, factor) for index in range(self.rank)], factor)
         self._map_size = convolution.workload.out_size
-        reach = functools.partial(run.reach, self.log2_sigma)
+        # The extent times the factor does for a filter's radius what σ times the factor does, and needs no other σ.
+        units = tuple(sorted({factor * unit for unit in self.units}))
+        reach = functools.partial(run.reach, self.log2_sigma, factor * self.extent, units)
         chosen, everywhere = evaluations.choose(convolution, self.implementation, run.phase, reach)
         coefficients = ops.convert_to_tensor(self.coefficients)
-        sigma = self.log2_sigma.sigma(convolution.basis_dtype)
+        sigma = factor * self.log2_sigma.sigma(convolution.basis_dtype)
         return evaluations.evaluate(
             chosen, everywhere, convolution, x, coefficients, sigma, run.may_outgrow(self.log2_sigma)
         )
 
-    def subsampled_size(self, size, rate: float, index: int, run: Run):
+    def subsampled_size(self, size, rate: float, index: int, run: Run, factor: float = 1.0):
         """Computes the size to which this layer's σ lets a feature map shrink, along one axis.
 
         Args:
@@ -153,18 +158,20 @@ class BaseNJetConv(NJetLayer):
             rate: Number r > 0, the σ at which the size is halved.
             index: Integer, the axis, from 0 on.
             run: The present call.
+            factor: Number > 0, by which σ, the rate and the unit are multiplied in this call.
 
         Returns:
             ⌊s·½^(σ/r)⌋, of the type of `size`.
         """
+        unit = factor * self.units[index]
         if isinstance(size, int):
-            return run.size(self, self.log2_sigma, index, sizes.subsampled_size, size, rate)
+            return run.size(self, self.log2_sigma, index, sizes.subsampled_size, size, rate, unit)
         if not ops.is_tensor(size):
             raise ValueError(
                 "The size of a feature map that is subsampled must be known, or a tensor; JAX can't derive the new one "
                 f"from a symbolic size. Received: size={size}"
             )
-        return sizes.size_of_parts(size, run.size(self, self.log2_sigma, index, sizes.kept_parts, rate))
+        return sizes.size_of_parts(size, run.size(self, self.log2_sigma, index, sizes.kept_parts, rate), unit)
 
     def check_one_sigma(self):
         """Raises an error if filters have scales of their own: the size of a feature map can only follow one."""
@@ -198,7 +205,8 @@ class BaseNJetConv(NJetLayer):
             sigmas = [self.log2_sigma.largest(index) for index in range(self.rank)]
         else:
             sigmas = np.broadcast_to(self.initial_sigma, self.rank).tolist()
-        return (tuple(sizes.kernel_size(sigma, self.extent) for sigma in sigmas),)
+        along_axes = zip(sigmas, self.units, strict=True)
+        return (tuple(sizes.kernel_size(sigma, self.extent, unit) for sigma, unit in along_axes),)
 
     @property
     def kernel(self):
@@ -255,6 +263,7 @@ class BaseNJetConv(NJetLayer):
             "order": self.order,
             "sigma": self.initial_sigma,
             "extent": self.extent,
+            "unit": self.unit,
             "learn_sigma": self.learn_sigma,
             "isotropic": self.isotropic,
             "sigma_sharing": self.sigma_sharing,
@@ -276,7 +285,7 @@ class BaseNJetConv(NJetLayer):
             "bias_constraint": serialize(self.bias_constraint),
         }
 
-    def _convolution(self, axes):
+    def _convolution(self, axes, factor=1.0):
         return evaluations.Convolution(
             tuple(axes),
             self._channels,
@@ -285,17 +294,26 @@ class BaseNJetConv(NJetLayer):
             self.extent,
             self.isotropic,
             self.sharing(self._channels),
+            tuple(factor * unit for unit in self.units) if isinstance(self.unit, tuple) else factor * self.unit,
             self.compute_dtype,
         )
 
-    def _axis(self, x, index, run):
+    def _axis(self, x, index, run, factor):
         size, stride, margin = ops.shape(x)[1 + index], self.strides[index], self.padding
         if margin == "valid":
-            margin = run.size(self, self.log2_sigma, index, sizes.filter_radius, self.extent)
+            extent, unit = factor * self.extent, factor * self.units[index]
+            margin = run.size(self, self.log2_sigma, index, sizes.filter_radius, extent, unit)
+        elif margin != "same":
+            margin = sizes.rounded(factor * margin)
         start, count = strided_positions(size, stride, margin)
         if self.subsample_rate is None:
             return Axis(size, start, stride, count, count)
-        return Axis(size, start, stride, count, self.subsampled_size(count, self.subsample_rate, index, run))
+        return Axis(size, start, stride, count, self.subsampled_size(count, self.subsample_rate, index, run, factor))
+
+    @property
+    def units(self) -> tuple[float, ...]:
+        """The size of a unit along each axis, in pixels."""
+        return tuple(np.broadcast_to(self.unit, self.rank).tolist())
 
     @property
     def _channel_axis(self):

@@ -27,6 +27,7 @@ class NJetASPP(NJetLayer):
         sigma: Numbers σ > 0 the scales start with, in pixels. By default (3, 6, 9, 12), whose filters reach as far as
             the 3×3 ones of DeepLabv2 dilated by 6, 12, 18 and 24.
         extent: Number k > 0, half-width of the filters in units of σ. Defaults to 2.
+        unit: As in `keras_njet.NJetConv2D`. Defaults to 1.
         learn_sigma: Whether the scales are trained. Defaults to True.
         tied: Whether all scales share the coefficients. Defaults to True.
         use_bias: Whether to add a bias. Defaults to True.
@@ -65,6 +66,7 @@ class NJetASPP(NJetLayer):
         order: int = 3,
         sigma=(3.0, 6.0, 9.0, 12.0),
         extent: float = 2.0,
+        unit: float = 1.0,
         learn_sigma: bool = True,
         tied: bool = True,
         use_bias: bool = True,
@@ -78,6 +80,7 @@ class NJetASPP(NJetLayer):
         self.order = _arguments.integer("order", order, least=0)
         self.initial_sigma = _arguments.several("sigma", sigma, _arguments.positive)
         self.extent = _arguments.positive("extent", extent)
+        self.unit = _arguments.positive("unit", unit)
         self.learn_sigma = bool(learn_sigma)
         self.tied = bool(tied)
         self.use_bias = bool(use_bias)
@@ -106,15 +109,15 @@ class NJetASPP(NJetLayer):
         ]
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs, factor=1.0):
         x = channels_last(inputs, self.data_format)
-        convolution = self._convolution(ops.shape(x)[1:3])
+        convolution = self._convolution(ops.shape(x)[1:3], factor)
         (evaluation,) = evaluations.choices(
             convolution.workload, costs.prices("training"), implementation="matrix", scales=len(self.log2_sigmas)
         )
         outputs = sum(
             evaluation.evaluate(convolution, x, ops.convert_to_tensor(coefficients), sigmas)
-            for coefficients, sigmas in self._parts(convolution.basis_dtype)
+            for coefficients, sigmas in self._parts(convolution.basis_dtype, factor)
         )
         outputs = ops.cast(outputs, self.compute_dtype)
         if self.use_bias:
@@ -141,7 +144,7 @@ class NJetASPP(NJetLayer):
     @property
     def kernel_sizes(self):
         sigmas = [scale.largest() for scale in self.log2_sigmas] if self.built else self.initial_sigma
-        return tuple((sizes.kernel_size(sigma, self.extent),) * 2 for sigma in sigmas)
+        return tuple((sizes.kernel_size(sigma, self.extent, self.unit),) * 2 for sigma in sigmas)
 
     @property
     def kernel(self):
@@ -168,6 +171,7 @@ class NJetASPP(NJetLayer):
             "order": self.order,
             "sigma": self.initial_sigma,
             "extent": self.extent,
+            "unit": self.unit,
             "learn_sigma": self.learn_sigma,
             "tied": self.tied,
             "use_bias": self.use_bias,
@@ -183,14 +187,21 @@ class NJetASPP(NJetLayer):
             del config["sigmas"]
         return super().from_config(config)
 
-    def _convolution(self, map_size):
+    def _convolution(self, map_size, factor=1.0):
         axes = tuple(Axis(size, 0, 1, size, size) for size in map_size)
         return evaluations.Convolution(
-            axes, self._channels, self.filters, 1, self.order, self.extent, dtype=self.compute_dtype
+            axes,
+            self._channels,
+            self.filters,
+            1,
+            self.order,
+            self.extent,
+            unit=factor * self.unit,
+            dtype=self.compute_dtype,
         )
 
-    def _parts(self, dtype):
+    def _parts(self, dtype, factor=1.0):
         """Pairs of coefficients and the scales that have them."""
-        sigmas = [scale.sigma(dtype) for scale in self.log2_sigmas]
+        sigmas = [factor * scale.sigma(dtype) for scale in self.log2_sigmas]
         groups = [sigmas] if self.tied else [[sigma] for sigma in sigmas]
         return zip(self.coefficients, groups, strict=True)

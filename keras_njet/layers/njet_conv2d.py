@@ -25,6 +25,10 @@ class NJetConv2D(NJetConv):
         sigma: Number σ > 0 the scale starts with, in pixels; a Keras initializer that draws it; or, with
             `isotropic=False`, a number for each axis. Defaults to 1.
         extent: Number k > 0, half-width of the filters in units of σ. Defaults to 2.
+        unit: Number u > 0 in pixels, by which sizes are rounded: those of filters to 2⌈kσ/u⌉ + 1 units, where a pixel
+            in which a filter ends counts by its share; those of subsampled maps to ⌊s/u·½^(σ/r)⌋ units, then to pixels.
+            With `isotropic=False` it may be a number for each axis. `keras_njet.rescale` makes it the size that a pixel
+            of the original network has on larger images, so that all sizes grow by the same factor. Defaults to 1.
         learn_sigma: Whether σ is trained. Defaults to True.
         isotropic: Whether one σ serves all axes. If False, each axis of the feature map has its own, and its own size
             of the filters: for pixels that are not square. Defaults to True.
@@ -54,11 +58,15 @@ class NJetConv2D(NJetConv):
             `keras.initializers.RandomNormal(stddev=1.0)`.
         bias_initializer: Keras initializer of the bias. Defaults to "zeros".
         coefficient_regularizer, sigma_regularizer, bias_regularizer: Keras regularizers. That of σ is applied to σ in
-            pixels.
+            pixels, or other units (`unit`).
         activity_regularizer: Keras regularizer of the output.
         coefficient_constraint, sigma_constraint, bias_constraint: Keras constraints. That of σ is applied to σ in
-            pixels.
+            pixels, or other units (`unit`).
         **kwargs: `name`, `dtype`, `trainable` of the layer. σ is float32 under every dtype policy.
+
+    Call arguments:
+        inputs: Tensor, see below.
+        factor: Number > 0 by which σ, `unit`, a margin and r are multiplied in this call. Defaults to 1.
 
     Input shape:
         `(batch, height, width, channels)`, or `(batch, channels, height, width)` with "channels_first".

@@ -71,13 +71,13 @@ class SafeSubsample(NJetLayer):
         self.input_spec = keras.layers.InputSpec(min_ndim=3, max_ndim=5)
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs, factor=1.0):
         run = Run(inputs)
         source = self.find_source(run.model)
         x = channels_last(inputs, self.data_format)
         self._check_axes(source, len(x.shape) - 2)
         new_sizes = [
-            source.subsampled_size(size, self.rate, index, run) for index, size in enumerate(ops.shape(x)[1:-1])
+            source.subsampled_size(size, self.rate, index, run, factor) for index, size in enumerate(ops.shape(x)[1:-1])
         ]
         return from_channels_last(resample(x, new_sizes), self.data_format)
 

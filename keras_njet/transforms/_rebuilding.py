@@ -1,4 +1,6 @@
-"""A new model of the layers of another one: what `convert`, `freeze` and some applications share."""
+"""A new model of the layers of another one: what `convert`, `freeze`, `rescale` and some applications share."""
+
+from collections.abc import Callable
 
 import keras
 
@@ -22,8 +24,12 @@ class Rebuilding:
         """The new model, for inputs of the given shapes without the batch axis; by default those of the model."""
         rebuilt = self.graph(model, shapes)
         for layer, copy in self._copies:
-            copy_weights(layer, copy)
+            self.take_weights(layer, copy)
         return rebuilt
+
+    def take_weights(self, layer: keras.Layer, copy: keras.Layer) -> None:
+        """Gives a copy the weights of a layer."""
+        copy_weights(layer, copy)
 
     def graph(self, graph: keras.Model, shapes=None, name: str | None = None) -> keras.Model:
         """What takes the place of a model."""
@@ -68,6 +74,33 @@ def check_graph(model) -> None:
         raise ValueError(
             f"`model` must be a functional or sequential Keras model that has been built. Received: model={model!r}"
         )
+
+
+def visit_calls(graph: keras.Model, visit: Callable, inputs=None):
+    """Calls `visit(layer, inputs, outputs)` for each call of a layer of a model, in their order.
+
+    Models inside the model are entered. The inputs and outputs are lists of symbolic tensors that belong to no layer:
+    nothing is computed, and no layer takes note.
+
+    Returns:
+        The symbolic outputs of the model.
+    """
+
+    def call(layer, *args, **kwargs):
+        if is_graph(layer):
+            return visit_calls(layer, visit, *args)
+        outputs = layer.compute_output_spec(*args, **kwargs)
+        tensors = [tensor for tensor in keras.tree.flatten((args, kwargs)) if keras.backend.is_keras_tensor(tensor)]
+        visit(layer, tensors, keras.tree.flatten(outputs))
+        return outputs
+
+    if inputs is None:
+        inputs = as_inputs(graph, [keras.KerasTensor(tensor.shape, tensor.dtype) for tensor in graph.inputs])
+    if not isinstance(graph, keras.Sequential):
+        return run_graph(graph, inputs, call)
+    for layer in graph.layers:
+        inputs = call(layer, inputs)
+    return inputs
 
 
 def copy_weights(layer: keras.Layer, copy: keras.Layer) -> None:

@@ -5,16 +5,16 @@ import functools
 import keras
 import numpy as np
 
-from keras_njet._backend import inner_layers, is_graph
+from keras_njet._backend import copy_of, inner_layers, is_graph
 from keras_njet._convolution import sizes
-from keras_njet.layers import ASPP, NJetASPP, ResizeLike, SafeSubsample
+from keras_njet.layers import ASPP, NJetASPP, ResizeLike, SafeSubsample, ScaledPooling
 from keras_njet.layers._base_njet_conv import BaseNJetConv
 from keras_njet.layers._data_formats import channels_last, from_channels_last, spatial
 from keras_njet.layers._njet_conv import NJetConv
 from keras_njet.layers._njet_layer import NJetLayer
 from keras_njet.transforms._rebuilding import Rebuilding, check_graph
 
-_KINDS = (NJetLayer, ASPP, ResizeLike)
+_KINDS = (NJetLayer, ASPP, ResizeLike, ScaledPooling)
 _CONVOLUTIONS = {1: keras.layers.Conv1D, 2: keras.layers.Conv2D, 3: keras.layers.Conv3D}
 _DEPTHWISE = {1: keras.layers.DepthwiseConv1D, 2: keras.layers.DepthwiseConv2D}
 _ZEROS = {1: keras.layers.ZeroPadding1D, 2: keras.layers.ZeroPadding2D, 3: keras.layers.ZeroPadding3D}
@@ -74,6 +74,11 @@ class _Freezing(Rebuilding):
     def call(self, layer, *args, **kwargs):
         if is_graph(layer):
             return self.inner_graph(layer, *args)(*args, **kwargs)
+        if isinstance(layer, NJetLayer) and "factor" in kwargs:
+            raise ValueError(
+                "N-Jet layers must be called without a factor to become plain. Received: "
+                f"layer={layer.name!r}, factor={kwargs['factor']}"
+            )
         plain = self.plain(layer, args[0] if args else next(iter(kwargs.values())))
         if plain is not None:
             return plain
@@ -124,7 +129,7 @@ class _Freezing(Rebuilding):
 
     def subsampled(self, layer, x, source, rate):
         new_sizes = [
-            size and sizes.subsampled_size(source.log2_sigma.largest(index), size, rate)
+            size and sizes.subsampled_size(source.log2_sigma.largest(index), size, rate, source.units[index])
             for index, size in enumerate(spatial(x.shape, layer.data_format))
         ]
         return self.resized(layer, x, new_sizes)
@@ -135,12 +140,22 @@ class _Freezing(Rebuilding):
         return self.resized(layer, x, spatial(like.shape, layer.data_format))
 
     def resized(self, layer, x, new_sizes):
-        if None in new_sizes:
+        self.check_known(layer, new_sizes)
+        return _resize(x, new_sizes, layer.data_format)
+
+    def check_known(self, layer, map_size):
+        if None in map_size:
             raise ValueError(
                 f"The size of the feature map of layer {layer.name!r} becomes fixed: `input_shape` must give the "
                 f"sizes of all axes of the input. Received: input_shape={self.input_shape}"
             )
-        return _resize(x, new_sizes, layer.data_format)
+
+    @plain.register
+    def _(self, layer: ScaledPooling, x):
+        self.check_known(layer, spatial(x.shape, layer.pooling.data_format))
+        x = from_channels_last(layer.windows(channels_last(x, layer.pooling.data_format)), layer.pooling.data_format)
+        changes = {"pool_size": layer.pool_size, "padding": "valid", "name": layer.name}
+        return self.once(layer, lambda layer: copy_of(layer.pooling, **changes))(x)
 
     @plain.register
     def _(self, layer: NJetASPP, x):

@@ -59,6 +59,20 @@ def test_a_whole_filter_says_itself_what_the_gaussian_adds_up_to(radius):
     )
 
 
+@pytest.mark.parametrize("order", range(5))
+def test_a_support_that_ends_inside_of_a_pixel_is_that_of_the_integral(order):
+    """Sums of samples are integrals over the support, by the midpoint rule: also for the pixel in which it ends."""
+    sigma, half_width = 12.0, 25.3
+    derivatives = derivatives_at(np.arange(-30, 31), sigma, order, radius=half_width - 0.5)[order]
+    z = np.linspace(-half_width, half_width, 200001) / sigma
+    gaussian = np.exp(-(z**2) / 2)
+    hermite = np.polynomial.hermite_e.hermeval(z, [0] * order + [1]) * (-1) ** order
+    for power in range(4):
+        expected = np.mean(z**power * hermite * gaussian) / np.mean(gaussian)
+        found = np.sum((np.arange(-30, 31) / sigma) ** power * derivatives)
+        assert found == pytest.approx(expected, abs=0.004 * max(1, abs(expected)))
+
+
 @given(sigma=st.floats(0.4, 12.0), order=st.integers(0, 6), extent=st.floats(1.0, 5.0))
 @settings(max_examples=40, deadline=None)
 def test_gaussian_derivatives_are_the_impulse_response_of_scipy(sigma, order, extent):

@@ -68,3 +68,28 @@ def test_the_first_that_reaches_is_the_first_that_reaches(sigma, reaches):
     radius = sizes.filter_radius(sigma, 2.0)
     assert all(reach < radius for reach in reaches[:index])
     assert reaches[index] >= radius or index == len(reaches) - 1
+
+
+@given(sigma=st.floats(0.3, 20.0), size=st.integers(1, 300), times=st.integers(1, 5), rate=st.floats(1.0, 8.0))
+@settings(deadline=None)
+def test_all_sizes_are_as_much_larger_as_the_unit(sigma, size, times, rate):
+    unit = float(times)
+    # A support of 2r + 1 pixels becomes one of (2r + 1)·times, whose last pixel may be cut.
+    radius = sizes.filter_radius(sigma, 2.0)
+    support = (2 * min(radius, 100) + 1) * times
+    new_radius = sizes.filter_radius(times * sigma, 2.0, unit)
+    assert new_radius == math.ceil((support - 1) / 2)
+    tensor = sizes.filter_radius(ops.convert_to_tensor(times * sigma, "float32"), 2.0, unit)
+    assert float(to_numpy(tensor)) == pytest.approx((support - 1) / 2) or abs(2 * sigma % 1) < 1e-3
+    new_size = sizes.subsampled_size(times * sigma, times * size, times * rate, unit)
+    assert new_size == times * sizes.subsampled_size(sigma, size, rate)
+    parts = sizes.kept_parts(times * sigma, times * rate)
+    found = int(to_numpy(sizes.size_of_parts(ops.convert_to_tensor(times * size, "int32"), parts, unit)))
+    exact = size * 0.5 ** (sigma / rate)
+    assert found == new_size or abs(exact - round(exact)) < 1e-3 + 2e-5 * exact
+
+
+@pytest.mark.parametrize(("size", "rounded"), [(4.5, 5), (4.49, 4), (0.2, 0), (3, 3)])
+def test_half_a_pixel_is_rounded_up(size, rounded):
+    assert sizes.rounded(size) == rounded
+    assert sizes.rounded(size, least=2) == max(2, rounded)

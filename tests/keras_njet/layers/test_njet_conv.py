@@ -77,6 +77,31 @@ def test_output_is_that_of_scipys_gaussian_filter(sizes, sigmas, isotropic, orde
     np.testing.assert_allclose(ours, expected, atol=1e-5 * max(1, np.abs(expected).max()))
 
 
+@pytest.mark.parametrize("sharing", ["layer", "filter"])
+@pytest.mark.parametrize(("unit", "isotropic"), [(1.5, True), (0.5, True), ((2.0, 1.5), False)])
+def test_all_evaluations_have_filters_that_end_inside_of_a_pixel(unit, isotropic, sharing):
+    x, outputs = RNG.normal(size=(2, 40, 33, 2)).astype("float32"), []
+    for implementation in ("matrix", "dense", "auto"):
+        keras.utils.set_random_seed(0)
+        layer = NJetConv2D(
+            4, sigma=1.7, unit=unit, isotropic=isotropic, sigma_sharing=sharing, implementation=implementation
+        )
+        outputs.append(to_numpy(layer(x)))
+        np.testing.assert_allclose(outputs[-1], outputs[0], atol=1e-5)
+    kernel = to_numpy(layer.kernel)
+    convolved = to_numpy(keras.ops.conv(x, kernel, padding="same"))
+    np.testing.assert_allclose(outputs[0], convolved, atol=1e-5)
+    for axis, one in enumerate(np.broadcast_to(unit, 2)):
+        reach = one * (np.ceil(2 * 1.7 / one) + 0.5) - 0.5
+        assert kernel.shape[axis] == layer.kernel_size[axis] == 2 * np.ceil(reach) + 1
+
+
+@pytest.mark.parametrize("unit", [0.0, (1.0, 2.0), "pixel"])
+def test_a_unit_is_a_number_or_one_for_each_axis_that_has_a_scale(unit):
+    with pytest.raises(ValueError, match=r"`unit` must be .*Received: unit="):
+        NJetConv2D(4, unit=unit)
+
+
 @pytest.mark.parametrize("implementation", ["matrix", "dense"])
 @pytest.mark.parametrize(("axes", "isotropic"), [(1, True), (2, False), (3, True), (3, False)])
 def test_gradients_are_those_of_finite_differences_of_scipy(axes, isotropic, implementation):
