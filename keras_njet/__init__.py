@@ -21,6 +21,7 @@ from keras_njet.transforms.batch_statistics import adapt_batch_statistics as ada
 from keras_njet.transforms.conversion import convert as convert
 from keras_njet.transforms.fitting import fit_filters as fit_filters
 from keras_njet.transforms.freezing import freeze as freeze
+from keras_njet.transforms.progressive import fit_progressively as fit_progressively
 from keras_njet.transforms.rescaling import rescale as rescale
 from keras_njet.transforms.scale_channels import ScaleChannels as ScaleChannels
 
@@ -44,6 +45,7 @@ __all__ = [
     "applications",
     "convert",
     "fit_filters",
+    "fit_progressively",
     "freeze",
     "rescale",
     "summary",

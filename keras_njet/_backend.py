@@ -80,6 +80,11 @@ def make_functions(model: keras.Model) -> None:
         make_function(model, step)
 
 
+def compile_arguments(model: keras.Model) -> dict:
+    """The arguments that a model was compiled with, and the optimizer that it has."""
+    return {**model._compile_config.config, "optimizer": model.optimizer}
+
+
 def trains_step_by_step(model: keras.Model) -> bool:
     """Whether the weights of a model only change between two calls of its training function.
 

@@ -200,3 +200,12 @@ def test_the_kind_of_the_device_is_known():
         import tensorflow as tf
 
         assert _backend.is_on_accelerator() == bool(tf.config.list_physical_devices("GPU"))
+
+
+def test_a_model_tells_what_it_was_compiled_with():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.compile("sgd", "mse", metrics=["mae"], steps_per_execution=3)
+    other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    other.compile(**_backend.compile_arguments(model))
+    assert other.optimizer is model.optimizer
+    assert (other.loss, other.steps_per_execution) == ("mse", 3)

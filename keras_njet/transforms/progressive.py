@@ -1,0 +1,109 @@
+"""`fit_progressively`, which trains a network on smaller images first."""
+
+import keras
+import numpy as np
+
+from keras_njet import _arguments
+from keras_njet._backend import compile_arguments
+from keras_njet._convolution.sizes import rounded
+from keras_njet.layers._data_formats import spatial
+from keras_njet.transforms.scale_channels import ScaleChannels
+
+_RESIZED_AT_ONCE = 256
+
+
+def fit_progressively(
+    model: keras.Model, x, y=None, *, factors, epochs, validation_data=None, **options
+) -> list[keras.callbacks.History]:
+    """Trains an N-Jet network on smaller images first, then on larger ones, in one call.
+
+    A stage with the factor f trains the network as `keras_njet.rescale` moves it to images f times as large: all scales
+    σ are multiplied by f (section III-C of the paper: coefficients do not depend on σ). It trains the variables of
+    `model` itself, by its own optimizer, so that nothing is lost between the stages: neither momentum nor a schedule of
+    learning rates. An image of half the height and width has a quarter of the pixels, so early epochs cost less.
+
+    Args:
+        model: Functional or sequential Keras model with N-Jet layers, compiled, that `keras_njet.rescale` accepts.
+        x: Array of images of the full size, of shape `(images, height, width, channels)`, or "channels_first". For a
+            factor below 1 they are resized, bilinearly with anti-aliasing. Or a function of the factor that returns
+            what `fit` takes as `x`, for instance a data set, with images of that size.
+        y: Array of labels, which do not depend on the size. None if `x` is a function.
+        factors: Tuple of numbers > 0, one for each stage; 1 is the full size.
+        epochs: Tuple of integers ≥ 1: how many epochs each stage has.
+        validation_data: A pair of arrays, which are resized likewise; or a function of the factor that returns what
+            `fit` takes as `validation_data`; or None, the default.
+        **options: Further arguments of `fit`, for all stages.
+
+    Returns:
+        A list with the `History` of each stage. Epochs are counted through.
+
+    Raises:
+        ValueError: If `model` is not compiled or can't be rescaled, if there are not as many factors as epochs, or if
+            images that are to be resized have not two axes of pixels.
+
+    Example:
+
+    >>> layers = [keras_njet.NJetConv2D(4), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3)]
+    >>> model = keras.Sequential([keras.Input((16, 16, 1)), *layers])
+    >>> model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    >>> x, y = numpy.zeros((8, 16, 16, 1), "float32"), numpy.zeros(8, "int32")
+    >>> stages = fit_progressively(model, x, y, factors=(0.75, 1.0), epochs=(2, 1), verbose=0)
+    >>> [stage.epoch for stage in stages]
+    [[0, 1], [2]]
+    """
+    if not model.compiled:
+        raise ValueError(f"The model must be compiled: call `model.compile` first. Received: model={model.name!r}")
+    factors = _arguments.several("factors", factors, _arguments.positive)
+    epochs = _arguments.several("epochs", epochs, lambda name, value: _arguments.integer(name, value, least=1))
+    if len(factors) != len(epochs):
+        raise ValueError(
+            f"Each stage needs a factor and a number of epochs. Received: factors={factors}, epochs={epochs}"
+        )
+    histories, begun = [], 0
+    for factor, count in zip(factors, epochs, strict=True):
+        given = _training_data(x, y, factor) | _validation_data(validation_data, factor)
+        stage = _stage(model, factor)
+        histories.append(stage.fit(**given, initial_epoch=begun, epochs=begun + count, **options))
+        begun += count
+    return histories
+
+
+def _stage(model, factor):
+    """A model with the variables and the optimizer of the given one, for images of another size."""
+    if factor == 1.0:
+        return model
+    stage = ScaleChannels(model, (factor,), pooling="mean")
+    stage.compile(**compile_arguments(model))
+    return stage
+
+
+def _training_data(x, y, factor):
+    if callable(x):
+        return {"x": x(factor)}
+    return {"x": _resized("x", x, factor), "y": y}
+
+
+def _validation_data(data, factor):
+    if data is None:
+        return {}
+    if callable(data):
+        return {"validation_data": data(factor)}
+    images, *others = data
+    return {"validation_data": (_resized("validation_data", images, factor), *others)}
+
+
+def _resized(name, images, factor):
+    """Images of another size, as an array."""
+    if factor == 1.0:
+        return images
+    if not hasattr(images, "ndim") or images.ndim != 4:
+        raise ValueError(
+            f"`{name}` must be an array of shape (images, height, width, channels) to be resized, or a function of the "
+            f"factor. Received: {name} of type {type(images).__name__}, shape {getattr(images, 'shape', None)}"
+        )
+    data_format = keras.config.image_data_format()
+    size = [rounded(factor * size, least=1) for size in spatial(images.shape, data_format)]
+    parts = [images[first : first + _RESIZED_AT_ONCE] for first in range(0, len(images), _RESIZED_AT_ONCE)]
+    return np.concatenate(
+        [keras.ops.convert_to_numpy(keras.ops.image.resize(part, size, antialias=True)) for part in parts]
+    )
