@@ -54,7 +54,8 @@ def discrete_gaussian_sum(sigma, radius):
         A scalar tensor.
     """
     distance = ops.arange(1, MAX_RADIUS + 1, dtype=sigma.dtype)
-    return _share(0.0, radius) + 2.0 * ops.sum(_gaussian(distance, ops.reciprocal(sigma), radius)[0])
+    gaussian, _ = _gaussian(distance, ops.reciprocal(sigma), radius)
+    return _share(ops.zeros_like(sigma), radius) + 2.0 * ops.sum(gaussian)
 
 
 def gaussian_derivatives(x, sigma, order: int, radius, covers_support: bool = False):

@@ -35,8 +35,20 @@ def filter_radius(sigma, extent, unit=1.0):
         units = ops.clip(ops.ceil(extent * (1.0 - _TOLERANCE) / unit * sigma), 1.0, float(MAX_RADIUS))
         return ops.clip((units + 0.5) * unit - 0.5, 0.0, float(MAX_RADIUS))
     _check(sigma)
-    units = max(1, math.ceil(min(extent * sigma / unit, MAX_RADIUS) * (1.0 - _TOLERANCE)))
-    return max(1, math.ceil(min((units + 0.5) * unit - 0.5, MAX_RADIUS) * (1.0 - _TOLERANCE)))
+    radius = (_units(sigma, extent, unit) + 0.5) * unit - 0.5
+    return max(1, math.ceil(min(radius, MAX_RADIUS) * (1.0 - _TOLERANCE)))
+
+
+def valid_margin(sigma: float, extent: float, unit: float = 1.0) -> int:
+    """The distance from the border ⌈kσ⌉ that an output without padding keeps: whole units, rounded to pixels.
+
+    Example:
+
+    >>> valid_margin(sigma=3.0, extent=2.0, unit=2.0)
+    6
+    """
+    _check(sigma)
+    return rounded(min(unit * _units(sigma, extent, unit), MAX_RADIUS), least=1)
 
 
 def first_that_reaches(sigma: float, extent: float, reaches: tuple[int, ...], units: tuple[float, ...] = (1.0,)) -> int:
@@ -119,6 +131,10 @@ def size_of_parts(size, parts: int, unit: float = 1.0):
     """
     units = ops.floor(ops.cast(size, "float32") * (parts / _PARTS * (1.0 + _TOLERANCE) / unit))
     return ops.cast(ops.maximum(ops.floor(unit * ops.maximum(units, 1.0) + 0.5), 1.0), "int32")
+
+
+def _units(sigma, extent, unit):
+    return max(1, math.ceil(min(extent * sigma / unit, MAX_RADIUS) * (1.0 - _TOLERANCE)))
 
 
 def _check(sigma):

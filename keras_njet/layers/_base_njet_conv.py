@@ -302,7 +302,7 @@ class BaseNJetConv(NJetLayer):
         size, stride, margin = ops.shape(x)[1 + index], self.strides[index], self.padding
         if margin == "valid":
             extent, unit = factor * self.extent, factor * self.units[index]
-            margin = run.size(self, self.log2_sigma, index, sizes.filter_radius, extent, unit)
+            margin = run.size(self, self.log2_sigma, index, sizes.valid_margin, extent, unit)
         elif margin != "same":
             margin = sizes.rounded(factor * margin)
         start, count = strided_positions(size, stride, margin)

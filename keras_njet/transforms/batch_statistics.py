@@ -54,7 +54,8 @@ def adapt_batch_statistics(model: keras.Model, images, batch_size: int | None = 
             "`images` are read several times: expected an array, a data set or a `keras.utils.PyDataset`, and no "
             f"generator. Received: images={images!r}"
         )
-    old = [layer.get_weights() for layer in layers]
+    # All of them: on JAX variables have no value while a prediction runs, nor after one that was interrupted.
+    old = [(variable, np.array(keras.ops.convert_to_numpy(variable))) for variable in model.variables]
     statistics = _Statistics(model)
     try:
         for number in range(1, len(layers) + 1):
@@ -65,8 +66,8 @@ def adapt_batch_statistics(model: keras.Model, images, batch_size: int | None = 
             if max(changes, default=0.0) <= _TOLERANCE:
                 return
     except BaseException:
-        for layer, weights in zip(layers, old, strict=True):
-            layer.set_weights(weights)
+        for variable, value in old:
+            variable.assign(value)
         raise
 
 
@@ -77,7 +78,7 @@ class _Statistics(keras.Model):
     """
 
     def __init__(self, model):
-        super().__init__(autocast=False)
+        super().__init__(name="statistics", autocast=False)
         self.model = model
         self.called = []  # which layer each output belongs to: its index in `_normalizations`
         self.built = True

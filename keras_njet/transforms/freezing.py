@@ -197,12 +197,19 @@ def _kernel_and_border(layer):
     """
     kernel = keras.ops.convert_to_numpy(layer.kernel)
     radii = [size // 2 for size in kernel.shape[: layer.rank]]
-    least = {"same": max(layer.strides) // 2, "valid": 0}.get(layer.padding, layer.padding)
-    wider = [max(0, least - radius) for radius in radii]
+    if layer.padding == "valid":
+        least = [
+            sizes.valid_margin(layer.log2_sigma.largest(index), layer.extent, unit)
+            for index, unit in enumerate(layer.units)
+        ]
+    else:
+        least = [max(layer.strides) // 2 if layer.padding == "same" else layer.padding] * layer.rank
+    wider = [max(0, margin - radius) for margin, radius in zip(least, radii, strict=True)]
     kernel = np.pad(kernel, [*((zeros, zeros) for zeros in wider), (0, 0), (0, 0)])
     if not isinstance(layer, NJetConv) and layer.rank not in _DEPTHWISE:  # Keras has groups of one channel instead
         kernel = kernel.reshape(*kernel.shape[: layer.rank], 1, -1)
-    return kernel, None if isinstance(layer.padding, str) else [max(0, radius - least) for radius in radii]
+    border = [max(0, radius - margin) for margin, radius in zip(least, radii, strict=True)]
+    return kernel, None if layer.padding == "same" else border
 
 
 def _zeros_around(layer, border):

@@ -186,7 +186,7 @@ class _Reader(keras.Model):
     """Predicts the channels of a model one by one."""
 
     def __init__(self, model):
-        super().__init__(autocast=False)
+        super().__init__(name="channels", autocast=False)
         self.model = model
         self.built = True
 
