@@ -225,13 +225,12 @@ def _mix_last(x, coefficients, scales, groups):
 def _blocks(coefficients, matrices):
     """For each choice of the orders along all axes but the last: the coefficients for the orders along the last.
 
-    Taken apart by `split`, as gradients of slices take long.
+    Taken apart by `split`, as gradients of slices take long, into parts of one size: torch can't export others.
     """
+    each = iter(ops.split(coefficients, _length(coefficients), axis=0))
     order = len(matrices[0]) - 1
-    counts = [order + 1 - sum(others) for others in derivative_orders(order, len(matrices) - 1)]
-    if len(counts) == 1:
-        return iter([coefficients])
-    return iter(ops.split(coefficients, list(itertools.accumulate(counts[:-1])), axis=0))
+    for others in derivative_orders(order, len(matrices) - 1):
+        yield ops.concatenate(list(itertools.islice(each, order + 1 - sum(others))), axis=0)
 
 
 def _along_leading(matrix, x, sizes_after):
