@@ -76,7 +76,7 @@ def test_the_first_step_of_networks_in_bfloat16(tmp_path):
 
 
 @pytest.mark.parametrize("network", ["nin", "resnet32", "efficientnetb0", "unet"])
-def test_the_plain_network_has_the_support_and_the_feature_maps_of_the_njet(network):
+def test_the_plain_network_has_filters_of_the_support_of_the_njet(network):
     njet, plain, _ = networks.make_models(network, image_size=32).values()
     assert not any(type(layer).__module__.startswith("keras_njet") for layer in plain.layers)
     spatial = [layer for layer in njet.layers if isinstance(layer, (NJetConv2D, NJetDepthwiseConv2D))]
@@ -89,6 +89,11 @@ def test_the_plain_network_has_the_support_and_the_feature_maps_of_the_njet(netw
         kernel = ops.convert_to_numpy(layer.kernel)
         assert kernel.shape[:2] == (7, 7)
         assert np.abs(kernel[[0, -1], 3]).max() > 0.0
+
+
+def test_the_plain_network_has_the_feature_maps_of_the_njet():
+    njet, plain, _ = networks.make_models("nin", image_size=32).values()
+    spatial = [layer for layer in njet.layers if isinstance(layer, NJetConv2D)]
     resized = {layer.name for layer in spatial if layer.subsample_rate is not None}  # by a layer of its own in `plain`
     shared = {layer.name for layer in plain.layers[1:]} - resized
     names = [layer.name for layer in njet.layers if layer.name in shared]
