@@ -17,6 +17,7 @@ from collections.abc import Callable
 import keras
 from keras import ops
 
+from keras_njet import _backend
 from keras_njet._convolution import costs, dense, products, sizes
 from keras_njet._convolution.sampling import Axis, resample
 from keras_njet._convolution.scale_space import compose_filters, gaussian_derivatives, njet_basis
@@ -209,18 +210,18 @@ def evaluate(chosen, fallback, convolution: Convolution, x, coefficients, sigma,
     Returns:
         A tensor of shape `(batch, *new_sizes, filters)`.
     """
-
-    def evaluated(evaluation, x, coefficients, sigma):
-        return ops.cast(evaluation.evaluate(convolution, x, coefficients, [sigma]), convolution.dtype)
-
-    outputs = evaluated(chosen, x, coefficients, sigma)
+    tensors = (x, coefficients, sigma)
+    if all(axis.is_known for axis in convolution.axes):
+        outputs = _backend.traced_once(_evaluated, (chosen, convolution), tensors)
+    else:
+        outputs = _evaluated(chosen, convolution, *tensors)
     if not may_outgrow or chosen.reach >= fallback.reach:
         return outputs
     # The chosen evaluation stands outside of the conditional, where XLA would run its convolution on a single thread.
     # What is inside is computed again for its gradient: a conditional keeps room for that whether it is needed or not.
-    again = keras.remat(functools.partial(evaluated, fallback))
+    again = keras.remat(functools.partial(_evaluated, fallback, convolution))
     fits = convolution.largest_radius(sigma) <= chosen.reach
-    return ops.cond(fits, lambda: outputs, lambda: again(x, coefficients, sigma))
+    return ops.cond(fits, lambda: outputs, lambda: again(*tensors))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -267,6 +268,10 @@ def choices(
         if cost(candidate) < min(enough, cost(paying[-1])):
             paying.append(candidate)
     return tuple(reversed(paying))
+
+
+def _evaluated(evaluation, convolution, x, coefficients, sigma):
+    return ops.cast(evaluation.evaluate(convolution, x, coefficients, [sigma]), convolution.dtype)
 
 
 def _subsample(x, axes, computed):

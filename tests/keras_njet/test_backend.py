@@ -36,6 +36,38 @@ def test_the_calling_model_and_the_way_it_is_called():
     assert FOUND[-1][:3] == (None, None, False)
 
 
+def doubled(factor, x):
+    FOUND.append(tuple(x.shape))
+    return factor * x
+
+
+class Doubling(keras.layers.Layer):
+    def call(self, x):
+        return _backend.traced_once(doubled, (2.0,), (x,))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+def test_what_several_layers_do_alike_is_traced_once():
+    layers = [Doubling(), Doubling(), keras.layers.Dense(3), Doubling(), keras.layers.Dense(2), Doubling()]
+    model = keras.Sequential([keras.Input((3,)), *layers])
+    model.compile("sgd", "mse")
+    x, y = np.ones((4, 3), "float32"), np.ones((4, 2), "float32")
+    expected = 16.0 * x @ keras.ops.convert_to_numpy(model.layers[2].kernel @ model.layers[4].kernel)
+    model.test_on_batch(x, y)  # Keras calls a model once for the shapes of its outputs
+    most = 4 if keras.backend.backend() == "torch" else 2  # two shapes
+    FOUND.clear()
+    np.testing.assert_allclose(model.predict(x, verbose=0), expected, rtol=1e-5)
+    assert len(FOUND) <= most
+    FOUND.clear()
+    model.train_on_batch(x, y)
+    assert len(FOUND) <= most
+    FOUND.clear()
+    model(x)
+    assert len(FOUND) == 4  # nothing is compiled here
+
+
 def test_training_is_known_in_a_call():
     model = keras.Sequential([keras.Input((3,)), Spy()])
     x = np.zeros((2, 3), "float32")
