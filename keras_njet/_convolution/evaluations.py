@@ -20,7 +20,12 @@ from keras import ops
 from keras_njet import _backend
 from keras_njet._convolution import costs, dense, products, sizes
 from keras_njet._convolution.sampling import Axis, resample
-from keras_njet._convolution.scale_space import compose_filters, gaussian_derivatives, njet_basis
+from keras_njet._convolution.scale_space import (
+    compose_filters,
+    gaussian_derivatives,
+    integrated_derivatives,
+    njet_basis,
+)
 from keras_njet._convolution.sharing import SHARED_BY_ALL, Sharing
 from keras_njet._convolution.tiles import Tiling
 
@@ -37,6 +42,7 @@ class Convolution:
         isotropic: Whether one σ serves all axes.
         sharing: Which filters share a σ.
         unit: Number u > 0 in pixels, by which the support is rounded, or one for each axis.
+        discretization: "sampled" or "integrated".
         dtype: The dtype of the output. Gaussian derivatives are computed in float32, in float64 for "float64".
     """
 
@@ -49,6 +55,7 @@ class Convolution:
     isotropic: bool = True
     sharing: Sharing = SHARED_BY_ALL
     unit: float | tuple[float, ...] = 1.0
+    discretization: str = "sampled"
     dtype: str = "float32"
 
     @property
@@ -101,6 +108,8 @@ class Convolution:
         sigma = ops.cast(sigma if self.isotropic else sigma[index], self.basis_dtype)
         unit = self.unit if isinstance(self.unit, float) else self.unit[index]
         radius = sizes.filter_radius(sigma, self.extent, unit)
+        if self.discretization == "integrated":
+            return integrated_derivatives(x, sigma, self.order, radius)
         return gaussian_derivatives(x, sigma, self.order, radius, covers_support=is_filter)
 
 

@@ -16,6 +16,9 @@ from keras import ops
 
 from keras_njet._convolution.sizes import MAX_RADIUS
 
+DISCRETIZATIONS = ("sampled", "integrated")
+"""What a pixel of a filter is: `gaussian_derivatives` at its centre, or `integrated_derivatives` over it."""
+
 
 def derivative_orders(order: int, axes: int) -> list[tuple[int, ...]]:
     """Lists the orders of the basis filters of an N-Jet on a grid of any number of axes.
@@ -100,8 +103,39 @@ def gaussian_derivatives(x, sigma, order: int, radius, covers_support: bool = Fa
     return derivatives
 
 
+def integrated_derivatives(x, sigma, order: int, radius):
+    """Averages the scale-normalised Gaussian derivatives over each pixel, instead of sampling them at its centre.
+
+    The value at x is ∫ G^m(t; σ)·σ^m dt over the pixel from x - ½ to x + ½, which is a difference of the derivative of
+    order m - 1 between its edges; for m = 0 of the error function. Of a pixel in which the support ends, the part
+    within counts. Below a σ of one pixel these filters still tell edges from blobs, where sampled ones vanish.
+
+    Args:
+        x: Tensor of distances in pixels, the last axis of which runs over neighbouring pixels.
+        sigma, order, radius: As in `gaussian_derivatives`.
+
+    Returns:
+        A list of order + 1 tensors of the shape of `x`. The first adds up to one over the support.
+
+    Example:
+
+    >>> derivatives = integrated_derivatives(keras.ops.arange(-2.0, 3.0), keras.ops.ones(()), order=1, radius=2)
+    >>> float(keras.ops.round(keras.ops.sum(derivatives[0]), 5))
+    1.0
+    """
+    inverse, end = ops.reciprocal(sigma), ops.stop_gradient(ops.convert_to_tensor(radius, x.dtype) + 0.5)
+    edges = ops.clip(ops.concatenate([x - 0.5, x[..., -1:] + 0.5], axis=-1), -end, end) * inverse
+    inverse_total = ops.reciprocal(ops.erf(math.sqrt(0.5) * end * inverse))
+    at_edges = [ops.erf(math.sqrt(0.5) * edges) * (0.5 * inverse_total)]
+    if order > 0:
+        at_edges.append(ops.exp(-0.5 * ops.square(edges)) * (inverse_total / math.sqrt(2 * math.pi)))
+    for m in range(1, order):
+        at_edges.append(-edges * at_edges[m] - (float(m - 1) * at_edges[m - 1] if m > 1 else 0.0))
+    return [values[..., 1:] - values[..., :-1] for values in at_edges]
+
+
 def sampled_derivatives(sigma: float, radius: int, order: int) -> np.ndarray:
-    """The same on the pixel grid, in NumPy: for what is computed outside of a model.
+    """What `gaussian_derivatives` computes, on the pixel grid and in NumPy: for what is computed outside of a model.
 
     Args:
         sigma: Number σ > 0, in pixels.

@@ -9,7 +9,7 @@ from keras import ops
 from keras_njet import _arguments
 from keras_njet._convolution import evaluations, sizes
 from keras_njet._convolution.sampling import Axis, strided_positions
-from keras_njet._convolution.scale_space import derivative_orders
+from keras_njet._convolution.scale_space import DISCRETIZATIONS, derivative_orders
 from keras_njet._convolution.sharing import Sharing
 from keras_njet._resolution.following import Run
 from keras_njet._resolution.scale import ScaleVariable
@@ -36,6 +36,7 @@ class BaseNJetConv(NJetLayer):
         sigma,
         extent,
         unit,
+        discretization,
         learn_sigma,
         isotropic,
         sigma_sharing,
@@ -63,6 +64,7 @@ class BaseNJetConv(NJetLayer):
         self.initial_sigma = _arguments.scale(sigma, self.rank, self.isotropic)
         self.extent = _arguments.positive("extent", extent)
         self.unit = _arguments.unit(unit, self.rank, self.isotropic)
+        self.discretization = _arguments.one_of("discretization", discretization, DISCRETIZATIONS)
         self.learn_sigma = bool(learn_sigma)
         self.sigma_sharing = _arguments.sigma_sharing(sigma_sharing)
         self.subsample_rate = None if subsample_rate is None else _arguments.positive("subsample_rate", subsample_rate)
@@ -264,6 +266,7 @@ class BaseNJetConv(NJetLayer):
             "sigma": self.initial_sigma,
             "extent": self.extent,
             "unit": self.unit,
+            "discretization": self.discretization,
             "learn_sigma": self.learn_sigma,
             "isotropic": self.isotropic,
             "sigma_sharing": self.sigma_sharing,
@@ -295,6 +298,7 @@ class BaseNJetConv(NJetLayer):
             self.isotropic,
             self.sharing(self._channels),
             tuple(factor * unit for unit in self.units) if isinstance(self.unit, tuple) else factor * self.unit,
+            self.discretization,
             self.compute_dtype,
         )
 

@@ -7,7 +7,7 @@ from keras import ops
 from keras_njet import _arguments
 from keras_njet._convolution import costs, evaluations, sizes
 from keras_njet._convolution.sampling import Axis
-from keras_njet._convolution.scale_space import derivative_orders
+from keras_njet._convolution.scale_space import DISCRETIZATIONS, derivative_orders
 from keras_njet._resolution.scale import ScaleVariable
 from keras_njet.layers._data_formats import channels_last, from_channels_last, shape_of, spatial
 from keras_njet.layers._njet_layer import NJetLayer
@@ -28,6 +28,7 @@ class NJetASPP(NJetLayer):
             the 3×3 ones of DeepLabv2 dilated by 6, 12, 18 and 24.
         extent: Number k > 0, half-width of the filters in units of σ. Defaults to 2.
         unit: As in `keras_njet.NJetConv2D`. Defaults to 1.
+        discretization: "sampled" or "integrated", as in `keras_njet.NJetConv2D`. Defaults to "sampled".
         learn_sigma: Whether the scales are trained. Defaults to True.
         tied: Whether all scales share the coefficients. Defaults to True.
         use_bias: Whether to add a bias. Defaults to True.
@@ -67,6 +68,7 @@ class NJetASPP(NJetLayer):
         sigma=(3.0, 6.0, 9.0, 12.0),
         extent: float = 2.0,
         unit: float = 1.0,
+        discretization: str = "sampled",
         learn_sigma: bool = True,
         tied: bool = True,
         use_bias: bool = True,
@@ -81,6 +83,7 @@ class NJetASPP(NJetLayer):
         self.initial_sigma = _arguments.several("sigma", sigma, _arguments.positive)
         self.extent = _arguments.positive("extent", extent)
         self.unit = _arguments.positive("unit", unit)
+        self.discretization = _arguments.one_of("discretization", discretization, DISCRETIZATIONS)
         self.learn_sigma = bool(learn_sigma)
         self.tied = bool(tied)
         self.use_bias = bool(use_bias)
@@ -172,6 +175,7 @@ class NJetASPP(NJetLayer):
             "sigma": self.initial_sigma,
             "extent": self.extent,
             "unit": self.unit,
+            "discretization": self.discretization,
             "learn_sigma": self.learn_sigma,
             "tied": self.tied,
             "use_bias": self.use_bias,
@@ -197,6 +201,7 @@ class NJetASPP(NJetLayer):
             self.order,
             self.extent,
             unit=factor * self.unit,
+            discretization=self.discretization,
             dtype=self.compute_dtype,
         )
 

@@ -29,6 +29,9 @@ class NJetConv2D(NJetConv):
             in which a filter ends counts by its share; those of subsampled maps to ⌊s/u·½^(σ/r)⌋ units, then to pixels.
             With `isotropic=False` it may be a number for each axis. `keras_njet.rescale` makes it the size that a pixel
             of the original network has on larger images, so that all sizes grow by the same factor. Defaults to 1.
+        discretization: "sampled" takes the value of a derivative at the centre of each pixel, as in the paper.
+            "integrated" takes its mean over the pixel, and costs as much: for σ below a pixel, where samples miss what
+            the derivatives are. Coefficients mean nearly the same with both. Defaults to "sampled".
         learn_sigma: Whether σ is trained. Defaults to True.
         isotropic: Whether one σ serves all axes. If False, each axis of the feature map has its own, and its own size
             of the filters: for pixels that are not square. Defaults to True.

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_njet import _arguments
 from keras_njet._backend import copy_of, inner_layers, is_graph, maker
+from keras_njet._convolution.scale_space import DISCRETIZATIONS
 from keras_njet._convolution.sizes import rounded
 from keras_njet.initializers import NJetVarianceScaling
 from keras_njet.inspection.summary import format_sigmas, layers_by_path, map_size, shapes_of_layers, sigmas_of, table
@@ -20,8 +21,8 @@ from keras_njet.layers._njet_layer import NJetLayer
 from keras_njet.layers.scaled_pooling import POOLINGS
 from keras_njet.transforms._rebuilding import Rebuilding, check_graph, copy_weights, visit_calls
 
-LEAST_SIGMA = 0.6
-"""σ in pixels below which a sampled Gaussian cannot show its derivatives."""
+LEAST_SIGMA = {"sampled": 0.6, "integrated": 0.5}
+"""σ in pixels below which a Gaussian cannot show its derivatives on the pixel grid, for each discretization."""
 
 _CONVOLUTIONS = (
     keras.layers.Conv1D,
@@ -105,7 +106,14 @@ class RescalingReport(list):
         return "\n".join(table(_HEADER, rows, left=1))
 
 
-def rescale(model: keras.Model, factor, rescale_pooling: bool = True, strict: bool = True, return_report: bool = False):
+def rescale(
+    model: keras.Model,
+    factor,
+    rescale_pooling: bool = True,
+    discretization: str | None = None,
+    strict: bool = True,
+    return_report: bool = False,
+):
     """Makes a network for images that are a factor as large, with no training.
 
     Every scale σ of the N-Jet layers and every rate r of safe subsampling is multiplied by the factor, while the
@@ -130,6 +138,8 @@ def rescale(model: keras.Model, factor, rescale_pooling: bool = True, strict: bo
         factor: Number > 0, how much larger the images are: 2 for twice the height and width. Or a number for each axis,
             if all N-Jet layers have `isotropic=False`, and neither safe subsampling nor a margin.
         rescale_pooling: Whether the windows of pooling layers grow. Defaults to True.
+        discretization: "sampled", "integrated", or None to keep what the N-Jet layers have, see
+            `keras_njet.NJetConv2D`. For smaller images "integrated" is better. Defaults to None.
         strict: Whether layers that do not follow are an error. If False, they are named in a warning and stay as they
             are. Defaults to True.
         return_report: Whether to return a report, too. It is logged in any case. Defaults to False.
@@ -163,10 +173,12 @@ def rescale(model: keras.Model, factor, rescale_pooling: bool = True, strict: bo
     factor = _arguments.factors("factor", factor)
     plan = Plan(model, factor)
     plan.check(strict)
-    rescaling = Rescaling(factor, plan, rescale_pooling)
+    if discretization is not None:
+        _arguments.one_of("discretization", discretization, DISCRETIZATIONS)
+    rescaling = Rescaling(factor, plan, rescale_pooling, discretization)
     rescaled = rescaling.rebuild(model)
     report = _report(model, rescaled, rescaling)
-    _warn_of_small_sigmas(report)
+    _warn_of_small_sigmas(rescaled, report)
     _logger.info("%s", report)
     return (rescaled, report) if return_report else rescaled
 
@@ -275,12 +287,14 @@ class Rescaling(Rebuilding):
         factor: Number, or a tuple with one for each axis.
         plan: What becomes of each layer.
         rescale_pooling: Whether pooling layers get larger windows.
+        discretization: That of the new N-Jet layers, or None to keep it.
     """
 
     keeps_sequential = True
 
-    def __init__(self, factor, plan: Plan, rescale_pooling: bool):
+    def __init__(self, factor, plan: Plan, rescale_pooling: bool, discretization: str | None = None):
         super().__init__()
+        self.discretization = discretization
         self.factor = factor
         self.plan = plan
         self.rescale_pooling = rescale_pooling
@@ -373,6 +387,7 @@ class Rescaling(Rebuilding):
         changes = {
             "sigma": self._scaled(layer.initial_sigma),
             "unit": self._scaled(layer.unit),
+            "discretization": self.discretization or layer.discretization,
         }
         initializer = layer.coefficient_initializer
         if isinstance(initializer, NJetVarianceScaling):
@@ -386,7 +401,11 @@ class Rescaling(Rebuilding):
 
     @changes.register
     def _(self, layer: NJetASPP):
-        return {"sigma": self._scaled(layer.initial_sigma), "unit": self._scaled(layer.unit)}
+        return {
+            "sigma": self._scaled(layer.initial_sigma),
+            "unit": self._scaled(layer.unit),
+            "discretization": self.discretization or layer.discretization,
+        }
 
     @changes.register
     def _(self, layer: SafeSubsample):
@@ -452,16 +471,20 @@ def _report(model, rescaled, rescaling):
     return report
 
 
-def _warn_of_small_sigmas(report):
-    small = [
-        f"{row.name!r} (σ = {min(row.new_sigmas):.2f})"
-        for row in report
-        if min(row.new_sigmas, default=1) < LEAST_SIGMA
-    ]
+def _warn_of_small_sigmas(rescaled, report):
+    layers = dict(layers_by_path(rescaled))
+    small = []
+    for row in report:
+        layer = layers.get(row.name)
+        if isinstance(layer, (BaseNJetConv, NJetASPP)):
+            least = LEAST_SIGMA[layer.discretization]
+            if min(row.new_sigmas) < least:
+                small.append(f"{row.name!r} (σ = {min(row.new_sigmas):.2f}, {layer.discretization}: {least})")
     if small:
         warnings.warn(
-            f"A σ below about {LEAST_SIGMA} pixels is too small for Gaussian derivatives that are sampled at pixels: "
-            f"the rescaled network will differ from the original. So it is with the layers {', '.join(small)}.",
+            "Below some σ, Gaussian derivatives can't be told apart on the pixel grid, and the rescaled network will "
+            f"differ from the original. These layers are below it: {', '.join(small)}. "
+            '`discretization="integrated"` reaches a little farther down.',
             stacklevel=3,
         )
 

@@ -6,6 +6,7 @@ import math
 import keras
 import numpy as np
 import pytest
+import scipy.integrate
 import scipy.ndimage
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -123,6 +124,51 @@ def test_gradient_with_respect_to_sigma_is_that_of_finite_differences(sigma, ord
     (ours,) = gradients(in_keras, np.float32(sigma))
     expected = (in_numpy(sigma + 1e-5) - in_numpy(sigma - 1e-5)) / 2e-5
     assert ours == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+def integrals_by_scipy(x, sigma, order, radius):
+    """Of the derivative over each pixel, as far as it lies within the support; divided by that of the Gaussian."""
+
+    def derivative(t, order=order):
+        z = t / sigma
+        return (-1) ** order * np.polynomial.hermite_e.hermeval(z, [0] * order + [1]) * np.exp(-(z**2) / 2)
+
+    edges = [np.clip([pixel - 0.5, pixel + 0.5], -radius - 0.5, radius + 0.5) for pixel in x]
+    total = scipy.integrate.quad(derivative, -radius - 0.5, radius + 0.5, args=(0,))[0]
+    return np.array([scipy.integrate.quad(derivative, *pair)[0] for pair in edges]) / total
+
+
+@pytest.mark.parametrize("radius", [3, 4.3])
+@pytest.mark.parametrize("sigma", [0.3, 0.8, 2.1])
+@pytest.mark.parametrize("order", range(6))
+def test_integrated_derivatives_are_the_integrals_of_scipy_over_pixels(sigma, order, radius):
+    x = np.arange(-6, 7)
+    tensor = ops.convert_to_tensor(x, "float32")
+    found = scale_space.integrated_derivatives(tensor, ops.convert_to_tensor(sigma, "float32"), order, radius)
+    expected = integrals_by_scipy(x, sigma, order, radius)
+    np.testing.assert_allclose(to_numpy(found[order]), expected, atol=2e-6 * max(1, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("order", range(5))
+def test_integrated_and_sampled_derivatives_agree_at_large_scales(order):
+    x, sigma = ops.arange(-30.0, 31.0), ops.convert_to_tensor(14.0, "float32")
+    integrated = to_numpy(scale_space.integrated_derivatives(x, sigma, order, 28)[order])
+    sampled = to_numpy(scale_space.gaussian_derivatives(x, sigma, order, 28)[order])
+    np.testing.assert_allclose(integrated, sampled, atol=0.005 * np.abs(sampled).max())
+
+
+@pytest.mark.parametrize("sigma", [0.4, 1.2])
+@pytest.mark.parametrize("order", range(4))
+def test_gradient_of_integrated_derivatives_is_that_of_finite_differences_of_scipy(sigma, order):
+    x, weights = np.arange(-3, 4), np.random.default_rng(order).normal(size=7)
+
+    def in_keras(sigma):
+        values = scale_space.integrated_derivatives(ops.convert_to_tensor(x, "float32"), sigma, order, 3)[order]
+        return ops.sum(values * ops.convert_to_tensor(weights, "float32"))
+
+    (ours,) = gradients(in_keras, np.float32(sigma))
+    ends = [np.sum(weights * integrals_by_scipy(x, sigma + step, order, 3)) for step in (1e-4, -1e-4)]
+    assert ours == pytest.approx((ends[0] - ends[1]) / 2e-4, rel=1e-3, abs=1e-4)
 
 
 @pytest.mark.parametrize("order", [0, 1, 3])

@@ -118,6 +118,9 @@ class LayerTest(TestCase):
     def test_tied(self):
         self.run_all((2, 7, 6, 4), (2, 7, 6, 3), 4)
 
+    def test_integrated(self):
+        self.run_all((2, 7, 6, 4), (2, 7, 6, 3), 4, discretization="integrated")
+
     def test_channels_first_and_not_tied(self):
         self.run_all((2, 4, 7, 6), (2, 3, 7, 6), 5, tied=False, data_format="channels_first")
 
@@ -130,6 +133,7 @@ class LayerTest(TestCase):
         ({"sigma": 3.0}, "sigma=3.0"),
         ({"sigma": (1.0, 0.0)}, "sigma=0.0"),
         ({"extent": 0}, "extent=0"),
+        ({"discretization": "exact"}, "discretization='exact'"),
         ({"data_format": "x"}, "data_format='x'"),
     ],
 )

@@ -1,11 +1,13 @@
 """Guards N-Jet convolutions of signals and volumes, and σ for each axis: as `test_njet_conv2d.py` does for images."""
 
 import copy
+import functools
 import math
 
 import keras
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
@@ -77,14 +79,21 @@ def test_output_is_that_of_scipys_gaussian_filter(sizes, sigmas, isotropic, orde
     np.testing.assert_allclose(ours, expected, atol=1e-5 * max(1, np.abs(expected).max()))
 
 
+@pytest.mark.parametrize("discretization", ["sampled", "integrated"])
 @pytest.mark.parametrize("sharing", ["layer", "filter"])
 @pytest.mark.parametrize(("unit", "isotropic"), [(1.5, True), (0.5, True), ((2.0, 1.5), False)])
-def test_all_evaluations_have_filters_that_end_inside_of_a_pixel(unit, isotropic, sharing):
+def test_all_evaluations_have_filters_that_end_inside_of_a_pixel(unit, isotropic, sharing, discretization):
     x, outputs = RNG.normal(size=(2, 40, 33, 2)).astype("float32"), []
     for implementation in ("matrix", "dense", "auto"):
         keras.utils.set_random_seed(0)
         layer = NJetConv2D(
-            4, sigma=1.7, unit=unit, isotropic=isotropic, sigma_sharing=sharing, implementation=implementation
+            4,
+            sigma=1.7,
+            unit=unit,
+            discretization=discretization,
+            isotropic=isotropic,
+            sigma_sharing=sharing,
+            implementation=implementation,
         )
         outputs.append(to_numpy(layer(x)))
         np.testing.assert_allclose(outputs[-1], outputs[0], atol=1e-5)
@@ -94,6 +103,28 @@ def test_all_evaluations_have_filters_that_end_inside_of_a_pixel(unit, isotropic
     for axis, one in enumerate(np.broadcast_to(unit, 2)):
         reach = one * (np.ceil(2 * 1.7 / one) + 0.5) - 0.5
         assert kernel.shape[axis] == layer.kernel_size[axis] == 2 * np.ceil(reach) + 1
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_integrated_filters_are_those_of_scipys_error_function(axes):
+    sigma, order = 0.6, 2
+    layer = LAYERS[axes](3, order=order, sigma=sigma, discretization="integrated", use_bias=False)
+    layer.build((None, *[5] * axes, 2))
+    edges = np.arange(-2.5, 3.0) / sigma  # ⌈2σ⌉ = 2 pixels on either side
+    gaussian = np.exp(-(edges**2) / 2) / np.sqrt(2 * np.pi)
+    along = np.diff([scipy.stats.norm.cdf(edges), gaussian, -edges * gaussian]) / (
+        1 - 2 * scipy.stats.norm.sf(edges[-1])
+    )
+    expected = sum(
+        np.multiply.outer(functools.reduce(np.multiply.outer, along[list(orders)]), alpha)
+        for orders, alpha in zip(orders_by_hand(order, axes), to_numpy(layer.coefficients), strict=True)
+    )
+    np.testing.assert_allclose(to_numpy(layer.kernel), expected, atol=1e-5)
+
+
+def test_a_discretization_is_named_in_the_error():
+    with pytest.raises(ValueError, match=r"Received: discretization='exact'$"):
+        NJetConv2D(4, discretization="exact")
 
 
 @pytest.mark.parametrize("unit", [0.0, (1.0, 2.0), "pixel"])

@@ -191,7 +191,7 @@ def test_along_any_axes_no_other_scales_have_a_smaller_error(sizes, isotropic):
 )
 @pytest.mark.parametrize("isotropic", [True, False])
 def test_an_order_that_meets_every_filter_meets_these(shape, order, isotropic):
-    kernels = RNG.normal(size=shape).astype("float32")
+    kernels = np.random.default_rng(0).normal(size=shape).astype("float32")
     fitted = fit_filters(kernels, order, isotropic=isotropic)
     assert fitted.error < 1e-4  # high orders are badly conditioned
     assert fitted.coefficients.shape == (math.comb(order + len(shape) - 2, order), *shape[-2:])

@@ -355,10 +355,24 @@ def test_layers_with_weights_for_each_pixel_are_named():
 
 def test_a_scale_that_becomes_too_small_is_named_in_one_warning():
     model = classifier(24, 24, sigmas=(0.9, 1.0, 2.0))
-    with pytest.warns(UserWarning, match="'njet0' .σ = 0.45., 'njet1' .σ = 0.50..") as caught:
+    with pytest.warns(UserWarning, match="'njet0' .σ = 0.45, sampled: 0.6., 'njet1' .σ = 0.50") as caught:
         rescale(model, 0.5)
     (message,) = [str(one.message) for one in caught if one.category is UserWarning]
     assert "njet2" not in message
+
+
+def test_the_discretization_changes_if_asked_to():
+    def discretizations(model):
+        return {layer.discretization for layer in model.layers if isinstance(layer, NJetConv2D)}
+
+    model = classifier(24, 24, sigmas=(1.0, 1.1, 2.0))
+    assert discretizations(rescale(model, 2.0)) == {"sampled"}
+    rescaled = rescale(model, 0.5, discretization="integrated")  # without a warning
+    assert discretizations(rescaled) == discretizations(rescale(rescaled, 2.0)) == {"integrated"}
+    x = smooth_images(12, 12)
+    assert_close(freeze(rescaled).predict(x, verbose=0), rescaled.predict(x, verbose=0), 1e-5)
+    with pytest.raises(ValueError, match=r"Received: discretization='exact'$"):
+        rescale(model, 2.0, discretization="exact")
 
 
 def test_pooling_stays_if_asked_to():
