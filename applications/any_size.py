@@ -1,0 +1,256 @@
+"""Trained at one size, tested at others: what becomes of a network whose images are larger or smaller than before?
+
+    python -m applications.any_size --dataset fashion_mnist --data-dir DIR --seeds 3
+    python -m applications.any_size --dataset cifar10 --data-dir DIR --epochs 12 --precision mixed_bfloat16
+
+Trains NIN and N-Jet-NIN by the recipe of train_classifier, or takes the released ones (--released), and enlarges the
+test images bilinearly, by factors from ½ to 4 in steps of √2. Compared are the networks as they are, the images resized
+back to the size of the training, and
+
+    NIN, converted          N-Jet layers in the place of its convolutions, rescaled, with batch statistics taken anew
+    NIN, last layer tuned   batch statistics taken anew, and the last layer trained on enlarged training images
+    N-Jet-NIN, rescaled     `keras_njet.rescale`
+      + statistics          and batch statistics taken anew, from training images without their labels
+      + integrated          and filters integrated over pixels, with the statistics
+    N-Jet-NIN, channels     `keras_njet.ScaleChannels` with factors 1, √2, 2, 2√2 and 4, pooled by their maximum; they
+                            do not know how large the images are
+
+Writes into --out: table.md, results.json (accuracy and milliseconds an image of each network, seed, factor and method)
+and accuracy.png. Options of train_classifier can be given. A run that was interrupted goes on where it stopped.
+"""
+
+import functools
+import time
+import warnings
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from applications import _results, _tables, train_classifier
+from applications._arguments import ArgumentParser
+from applications.data_sets import images
+
+FACTORS = tuple(2.0 ** (half / 2) for half in range(-2, 5))
+CHANNELS = tuple(2.0 ** (half / 2) for half in range(5))
+METHODS = {
+    "NIN": ("as it is", "images resized back", "converted, rescaled, statistics", "last layer tuned"),
+    "NJetNIN": (
+        "as it is",
+        "images resized back",
+        "rescaled",
+        "rescaled, statistics",
+        "rescaled, integrated, statistics",
+        "scale channels",
+    ),
+}
+EPOCHS = {"mnist": 3, "fashion_mnist": 10, "cifar10": 12}
+BATCH_SIZE = 100
+
+
+def main():
+    _results.main(parse_arguments(), measure, report)
+
+
+def parse_arguments(given=None):
+    parser = ArgumentParser("any_size", __doc__, "{recipe}/{dataset}", seeds=3, quick="--seeds 1 --factors 1 2")
+    parser.add_argument("--dataset", choices=EPOCHS, default="fashion_mnist", help="default: %(default)s")
+    parser.add_argument("--released", action="store_true", help="Fashion-MNIST: evaluate the released weights")
+    parser.add_argument("--epochs", type=int, help="default: 3 on MNIST, 10 on Fashion-MNIST, 12 on CIFAR-10")
+    parser.add_argument("--width", type=float, default=0.25, help="multiplies all numbers of filters")
+    parser.add_argument("--dropout", type=float, default=0.2)
+    parser.add_argument("--factors", type=float, nargs="+", default=FACTORS, help="default: ½ to 4 in steps of √2")
+    parser.add_argument("--evaluated", type=int, default=2000, help="evaluate on the first so many test images")
+    parser.add_argument("--statistics", type=int, default=1000, help="images of which batch statistics are taken")
+    parser.add_argument("--tuned-on", type=int, default=5000, help="images on which the last layer is trained")
+    arguments = parser.read(given, pass_on=True)
+    arguments.epochs = arguments.epochs or EPOCHS[arguments.dataset]
+    if arguments.released and (arguments.dataset != "fashion_mnist" or arguments.seeds > 1):
+        parser.error("--released is for --dataset fashion_mnist --seeds 1, as there is one network of each kind")
+    return arguments
+
+
+def measure(arguments):
+    """Trains both networks with each seed, and evaluates them at each factor."""
+    networks = [({"network": name}, functools.partial(train_and_evaluate, name, arguments)) for name in METHODS]
+    return {"runs": _results.collect(arguments, networks)}
+
+
+def train_and_evaluate(name, arguments, seed):
+    """Trains a network; returns its accuracies, and the milliseconds an image, for each method and factor."""
+    import keras
+
+    keras.utils.clear_session()
+    trained = {} if arguments.released else train(name, arguments, seed)
+    keras.config.set_dtype_policy("float32")
+    weights = "fashion_mnist" if arguments.released else folder_of(name, arguments, seed) / "model.weights.h5"
+    shape = (None, None, 3 if arguments.dataset == "cifar10" else 1)
+    application = getattr(keras_applications(), name)
+    # Logits, which scale channels pool.
+    model = application(weights=weights, input_shape=shape, width=arguments.width, classifier_activation=None)
+    data = Data(arguments)
+    found = {method: {} for method in METHODS[name]}
+    for factor in arguments.factors:
+        for method in METHODS[name]:
+            accuracy, milliseconds = evaluate(model, method, factor, data, seed)
+            found[method][f"{factor:.3g}"] = {"accuracy": accuracy, "milliseconds": milliseconds}
+            print(f"  ×{factor:.2f} {method}: {accuracy:.4f}, {milliseconds:.1f} ms an image", flush=True)
+    return {**trained, "methods": found}
+
+
+def train(name, arguments, seed):
+    """Trains a network, unless it has been trained; returns what is known of the training."""
+    given = ["--model", name, "--dataset", arguments.dataset, "--epochs", arguments.epochs, "--width", arguments.width]
+    given += ["--dropout", arguments.dropout, "--seed", seed, "--out", folder_of(name, arguments, seed)]
+    given += ["--backend", arguments.backend, *(["--data-dir", arguments.data_dir] if arguments.data_dir else [])]
+    metrics = train_classifier.train(train_classifier.parse_arguments([*given, *arguments.options]))["metrics"]
+    return {name: metrics[name] for name in ("test_accuracy", "seconds", "trained_parameters")}
+
+
+def folder_of(name, arguments, seed):
+    """Where the training of a network is."""
+    return arguments.out / name / f"seed-{seed}"
+
+
+def keras_applications():
+    """The networks; imported after the backend has been chosen."""
+    from keras_njet import applications
+
+    return applications
+
+
+class Data:
+    """Standardised images of any size.
+
+    Attributes:
+        test: The test images in pixels, and their labels.
+        train: Training images, likewise.
+    """
+
+    def __init__(self, arguments):
+        (x, y), (x_test, y_test) = images.load_pixels(arguments.dataset, arguments.data_dir)
+        count = max(arguments.statistics, arguments.tuned_on)
+        self.dataset, self.size, self.count = arguments.dataset, x.shape[1], arguments.statistics
+        self.test, self.train = (x_test[: arguments.evaluated], y_test[: arguments.evaluated]), (x[:count], y[:count])
+
+    def at(self, pixels, factor):
+        """The images at a multiple of their size."""
+        resized = images.resize(pixels.astype("float32"), round(factor * self.size))
+        return keras_applications().nin.preprocess_input(resized, "channels_last", self.dataset)
+
+    def statistics(self, factor):
+        """Images of which batch statistics are taken: training images, without their labels."""
+        return self.at(self.train[0][: self.count], factor)
+
+
+def evaluate(model, method, factor, data, seed):
+    """The accuracy on images that are a factor as large, and milliseconds an image."""
+    x = data.at(data.test[0], factor)
+    if method == "images resized back":
+        x, prepared = images.resize(x, data.size), model
+    else:
+        prepared = prepare(model, method, factor, data, seed)
+    prepared.predict(x[:BATCH_SIZE], batch_size=BATCH_SIZE, verbose=0)  # which compiles
+    start = time.perf_counter()
+    predicted = prepared.predict(x, batch_size=BATCH_SIZE, verbose=0)
+    seconds = time.perf_counter() - start
+    return float(np.mean(predicted.argmax(-1) == data.test[1])), 1000 * seconds / len(x)
+
+
+def prepare(model, method, factor, data, seed):
+    """A network for images that are a factor as large."""
+    import keras
+
+    import keras_njet
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Below some σ", UserWarning)  # what the study shows
+        if method.startswith("converted"):
+            converted = keras_njet.convert(model, order=6, max_error=1.0)
+            prepared = keras_njet.rescale(converted, factor, rescale_pooling=False)
+        elif method.startswith("rescaled"):
+            discretization = "integrated" if "integrated" in method else None
+            prepared = keras_njet.rescale(model, factor, discretization=discretization)
+        elif method == "scale channels":
+            prepared = keras_njet.ScaleChannels(copy_of(model), CHANNELS)
+        else:
+            prepared = copy_of(model)
+    if "statistics" in method or method == "last layer tuned":
+        keras_njet.adapt_batch_statistics(prepared, data.statistics(factor), batch_size=BATCH_SIZE, verbose=0)
+    if method == "last layer tuned":
+        keras.utils.set_random_seed(seed)
+        tune_last_layer(prepared, data.at(data.train[0], factor), data.train[1])
+    return prepared
+
+
+def copy_of(model):
+    """A copy with the same weights."""
+    import keras
+
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def tune_last_layer(model, x, y):
+    """Trains the last layer, with all others as in inference."""
+    import keras
+
+    *others, last = (layer for layer in model.layers if layer.weights)
+    for layer in others:
+        layer.trainable = False
+    assert last.trainable
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(x, y, batch_size=BATCH_SIZE, epochs=2, verbose=0)
+
+
+def report(results, folder):
+    (folder / "table.md").write_text(format_table(results))
+    plot(results, folder / "accuracy.png")
+
+
+def curves(results):
+    """For each network and method: the accuracies of all seeds at each factor, and the milliseconds an image."""
+    for network, methods in METHODS.items():
+        rows = _results.select(results["runs"], network=network)
+        for method in methods:
+            found = [row["methods"][method] for row in rows]
+            accuracies = {factor: [one[factor]["accuracy"] for one in found] for factor in found[0]}
+            milliseconds = {factor: [one[factor]["milliseconds"] for one in found] for factor in found[0]}
+            yield network, method, accuracies, milliseconds
+
+
+def format_table(results):
+    lines, factors = [], []
+    for network, method, accuracies, milliseconds in curves(results):
+        factors = list(accuracies)
+        largest = max(factors, key=float)
+        cost = np.median(milliseconds[largest])
+        lines.append([network, method, *(_tables.mean_std(values) for values in accuracies.values()), f"{cost:.1f}"])
+    heads = ["network", "method", *(f"×{factor}" for factor in factors), f"ms an image at ×{largest}"]
+    return f"{_tables.markdown(heads, lines)}\n{_tables.footnote(results)}"
+
+
+def plot(results, path):
+    """A curve for each method: baselines dashed, networks that learned their resolution in full lines."""
+    chosen = results["configuration"]
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axes = figure.subplots()
+    for index, (network, method, accuracies, _) in enumerate(curves(results)):
+        factors = [float(factor) for factor in accuracies]
+        means = [np.mean(values) for values in accuracies.values()]
+        deviations = [_tables.deviation(values) for values in accuracies.values()]
+        style = {"linestyle": "--", "marker": "s"} if network == "NIN" else {"linestyle": "-", "marker": "o"}
+        label = f"{'NIN' if network == 'NIN' else 'N-Jet-NIN'}, {method}"
+        axes.errorbar(factors, means, deviations, color=f"C{index}", markersize=4, capsize=3, label=label, **style)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(factors, [f"×{factor:.2g}" for factor in factors])
+    axes.set(xlabel="size of the test images, of the training images' size", ylabel="test accuracy", ylim=(0, 1))
+    networks = "released weights" if chosen["released"] else f"{chosen['epochs']} epochs, {chosen['seeds']} seed(s)"
+    axes.set_title(f"{chosen['dataset']}, {networks}")
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
