@@ -43,6 +43,7 @@ METHODS = {
         "scale channels",
     ),
 }
+NAMES = {"NIN": "NIN", "NJetNIN": "N-Jet-NIN"}
 EPOCHS = {"mnist": 3, "fashion_mnist": 10, "cifar10": 12}
 BATCH_SIZE = 100
 
@@ -225,7 +226,9 @@ def format_table(results):
         factors = list(accuracies)
         largest = max(factors, key=float)
         cost = np.median(milliseconds[largest])
-        lines.append([network, method, *(_tables.mean_std(values) for values in accuracies.values()), f"{cost:.1f}"])
+        lines.append(
+            [NAMES[network], method, *(_tables.mean_std(values) for values in accuracies.values()), f"{cost:.1f}"]
+        )
     heads = ["network", "method", *(f"×{factor}" for factor in factors), f"ms an image at ×{largest}"]
     return f"{_tables.markdown(heads, lines)}\n{_tables.footnote(results)}"
 
@@ -240,7 +243,7 @@ def plot(results, path):
         means = [np.mean(values) for values in accuracies.values()]
         deviations = [_tables.deviation(values) for values in accuracies.values()]
         style = {"linestyle": "--", "marker": "s"} if network == "NIN" else {"linestyle": "-", "marker": "o"}
-        label = f"{'NIN' if network == 'NIN' else 'N-Jet-NIN'}, {method}"
+        label = f"{NAMES[network]}, {method}"
         axes.errorbar(factors, means, deviations, color=f"C{index}", markersize=4, capsize=3, label=label, **style)
     axes.set_xscale("log", base=2)
     axes.set_xticks(factors, [f"×{factor:.2g}" for factor in factors])

@@ -28,6 +28,10 @@ needs_fashion_mnist = pytest.mark.skipif(
     not (pathlib.Path(DATA) / "fashion-mnist").is_dir() or not DATA, reason="KERAS_NJET_DATA has no fashion-mnist"
 )
 
+on_torch = pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="compiling takes minutes; this is tested on torch, which runs eagerly"
+)
+
 SHALLOW_APPLICATIONS = ("NIN", "NJetNIN", "AllCNN", "NJetAllCNN", "ResNet32", "NJetResNet32")
 DEEP_APPLICATIONS = ("ResNet110", "NJetResNet110", "EfficientNetB0", "NJetEfficientNetB0")
 APPLICATIONS = SHALLOW_APPLICATIONS + DEEP_APPLICATIONS
@@ -51,6 +55,11 @@ TS_HEADER = """#Waves, of two periods
 @classLabel true fast slow
 @data
 """
+
+
+def examples(count):
+    """How many examples a property is tested with: fewer on JAX, which compiles for every shape."""
+    return max(5, count // 3) if keras.backend.backend() == "jax" else count
 
 
 def skip_without(*folders):

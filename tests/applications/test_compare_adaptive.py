@@ -2,17 +2,13 @@
 
 import json
 
-import keras
-import pytest
-
 from applications import compare_adaptive as script
-from tests.helpers import DATA, needs_mnist, run
+from tests.helpers import DATA, needs_mnist, on_torch, run
 
 
+@on_torch
 @needs_mnist
 def test_the_quick_comparison_trains_every_network_and_writes_a_table_and_a_plot(tmp_path):
-    if keras.backend.backend() != "torch":
-        pytest.skip("compiling every network takes minutes; the comparison is tested on torch, which runs eagerly")
     # What is given beside --quick replaces its options.
     smaller = ("--filter-sizes", 3, "--images", 16, "--test-images", 16)
     given = ("--quick", "--backend", "torch", "--data-dir", DATA, *smaller, "--out", tmp_path)

@@ -7,7 +7,7 @@ import pytest
 
 import keras_njet
 from applications import compare_series as script
-from tests.helpers import run, write_waves
+from tests.helpers import on_torch, run, write_waves
 
 
 @pytest.mark.parametrize("method", ["Conv1D, 9", "N-Jet"])
@@ -28,6 +28,7 @@ def test_each_method_learns_to_tell_waves_apart(tmp_path, method):
         assert len(set(sigma)) == 12
 
 
+@on_torch
 def test_the_quick_study_writes_what_it_promises(tmp_path):
     write_waves(tmp_path / "Waves")
     given = ("--quick", "--backend", keras.backend.backend(), "--dataset", "Waves", "--data-dir", tmp_path)

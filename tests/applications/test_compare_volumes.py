@@ -9,7 +9,7 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, jaccard_score
 
 from applications import compare_volumes as script
-from tests.helpers import DATA, run, skip_without
+from tests.helpers import DATA, on_torch, run, skip_without
 
 SHAPE = (10, 24, 20)  # of which the last six slices are the test set
 SMALL = "--epochs 2 --steps 40 --filters 6 --layers 1 --batch-size 2 --crop 3 12 12 --learning-rate 0.03"
@@ -137,14 +137,14 @@ def check_quick(folder, data, *given):
     assert (folder / "predictions.png").read_bytes().startswith(b"\x89PNG")
 
 
+@on_torch
 def test_the_quick_study_writes_what_it_promises(stack, tmp_path):
     check_quick(tmp_path, stack[0])
 
 
+@on_torch
 def test_the_quick_study_runs_on_the_real_stack(tmp_path):
     skip_without("isbi-em")
-    if keras.backend.backend() != "torch":
-        pytest.skip("compiling every network takes minutes; the other backends are tested on a smaller stack")
     check_quick(tmp_path, DATA, "--test-size", 32)
 
 

@@ -2,16 +2,14 @@
 
 import json
 
-import keras
 import pytest
 
-from tests.helpers import DATA, run, skip_without
+from tests.helpers import DATA, on_torch, run, skip_without
 
 
+@on_torch
 def test_a_trained_network_is_converted_trained_and_frozen(tmp_path):
     skip_without("fashion-mnist")
-    if keras.backend.backend() != "torch":
-        pytest.skip("compiling takes minutes; the study is tested on torch, which runs eagerly")
     given = ("--backend", "torch", "--data-dir", DATA, "--images", 16, "--test-images", 500, "--out", tmp_path)
     output = run("-m", "applications.convert_nin", *given, "--orders", 8, "--sharing", "layer")
     results = json.loads((tmp_path / "results.json").read_text())

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from applications import learn_resolution
-from tests.helpers import DATA, needs_mnist, run
+from tests.helpers import DATA, needs_mnist, on_torch, run
 
 
 def learn(folder, *arguments):
@@ -13,6 +13,7 @@ def learn(folder, *arguments):
     return output, json.loads((folder / "results.json").read_text())["runs"]
 
 
+@on_torch
 def test_the_learned_scale_grows_with_the_size_of_digits(tmp_path):
     output, rows = learn(tmp_path, "--seeds", 1, "--epochs", 20)
     assert [(row["size"], len(row["sigma"]["njet"])) for row in rows] == [(8, 20), (12, 20), (16, 20)]
@@ -23,6 +24,7 @@ def test_the_learned_scale_grows_with_the_size_of_digits(tmp_path):
     assert last[16] > 1.05 * last[8]
 
 
+@on_torch
 @needs_mnist
 def test_it_runs_on_real_mnist(tmp_path):
     arguments = ("--dataset", "mnist", "--data-dir", DATA, "--seeds", 1, "--epochs", 1, "--images", 256)

@@ -8,7 +8,7 @@ import pytest
 
 from applications import receptive_field, train_segmentation
 from applications.data_sets import multiscale_fashion_mnist as multiscale
-from tests.helpers import DATA, needs_fashion_mnist, run
+from tests.helpers import DATA, needs_fashion_mnist, on_torch, run
 
 RNG = np.random.default_rng(0)
 OBJECTS = RNG.integers(0, 256, size=(20, 28, 28)).astype("uint8") * (RNG.random((20, 28, 28)) > 0.3)
@@ -29,6 +29,7 @@ def test_the_effective_receptive_field_is_that_of_the_filter(tmp_path):
     assert (tmp_path / "field.png").read_bytes().startswith(b"\x89PNG")
 
 
+@on_torch
 @needs_fashion_mnist
 def test_fields_of_trained_networks_are_drawn(tmp_path):
     given = "--filters 2 --levels 2 --scale 1 --images 2 --test-images 2 --epochs 1 --implementation dense"

@@ -2,16 +2,16 @@
 
 import json
 
-import keras
 import pytest
 
 from applications import study as script
-from tests.helpers import DATA, needs_mnist, run, skip_without
+from tests.helpers import DATA, needs_mnist, on_torch, run, skip_without
 
 CLASSIFICATION = ("--images", 64, "--test-images", 32, "--batch-size", 32, "--epochs", 1)
 SEGMENTATION = ("--images", 2, "--test-images", 1, "--epochs", 1)
 
 
+@on_torch
 @needs_mnist
 @pytest.mark.parametrize(
     ("study", "networks", "options"),
@@ -27,15 +27,13 @@ SEGMENTATION = ("--images", 2, "--test-images", 1, "--epochs", 1)
     ],
 )
 def test_the_studies_write_a_table_and_a_plot(study, networks, options, tmp_path):
-    if keras.backend.backend() != "torch":
-        pytest.skip("compiling every network takes minutes; the study is tested on torch, which runs eagerly")
     skip_without("camvid" if study == "pyramids" else "fashion-mnist")
     # Of the quick version itself, only the number of images and epochs is smaller here.
     seeds = 2 if study in ("datasets", "object_scale") else 1
     given = (
         "--quick",
         "--backend",
-        keras.backend.backend(),
+        "torch",
         "--out",
         tmp_path,
         "--seeds",

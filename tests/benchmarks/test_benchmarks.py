@@ -51,6 +51,7 @@ def test_a_cell_that_takes_too_long_gets_a_bound(tmp_path):
     assert f"| 41x41x512-21 | <{row['ratio']:.2f} |" in output
 
 
+@helpers.on_torch
 def test_the_networks(tmp_path):
     kept = {"network": "unet", "versions": "of old", "seconds": {"N-Jet": 3.0, "plain": 2.0, "baseline": 1.0}}
     timing.save(tmp_path, "networks", BACKEND, [kept])
@@ -65,6 +66,7 @@ def test_the_networks(tmp_path):
     assert "| unet | 1.50 | – | 3.00 | – | 3.00 |" in output
 
 
+@helpers.on_torch
 def test_the_first_step_of_networks_in_bfloat16(tmp_path):
     options = ("--first-step", "--precision", "mixed_bfloat16")
     run("networks", *SMALL, *options, "--out", tmp_path)
@@ -75,6 +77,7 @@ def test_the_first_step_of_networks_in_bfloat16(tmp_path):
     assert min(row["seconds"].values()) > 0.0
 
 
+@helpers.on_torch
 @pytest.mark.parametrize("network", ["nin", "resnet32", "efficientnetb0", "unet"])
 def test_the_plain_network_has_filters_of_the_support_of_the_njet(network):
     njet, plain, _ = networks.make_models(network, image_size=32).values()

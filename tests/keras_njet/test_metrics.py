@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import jaccard_score
 
 from keras_njet import SegmentationIoU
+from tests.helpers import examples
 
 
 @given(
@@ -16,7 +17,7 @@ from keras_njet import SegmentationIoU
     axis=st.sampled_from([-1, 1]),
     seed=st.integers(0, 100),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 def test_it_is_the_mean_jaccard_score_of_the_objects_that_occur(shape, objects, axis, seed):
     rng = np.random.default_rng(seed)
     labels = rng.choice([0, 1, 2, 3, 255], size=shape).astype("int32")

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_njet._convolution import sampling
-from tests.helpers import bilinear_resize, to_numpy
+from tests.helpers import bilinear_resize, examples, to_numpy
 
 
 @given(size=st.integers(1, 30), stride=st.integers(1, 5), radius=st.integers(2, 5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_positions_are_the_centres_of_keras_convolutions(size, stride, radius):
     kernel = np.zeros((2 * radius + 1, 1, 1), "float32")
     kernel[radius] = 1.0
@@ -27,7 +27,7 @@ def test_positions_are_the_centres_of_keras_convolutions(size, stride, radius):
 
 
 @given(size=st.integers(1, 40), new_size=st.integers(1, 40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_rows_of_the_linear_matrix_add_up_to_one(size, new_size):
     matrix = to_numpy(sampling.linear_matrix(size, new_size))
     assert matrix.shape == (new_size, size)

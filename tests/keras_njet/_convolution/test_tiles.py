@@ -9,7 +9,7 @@ from keras_njet._convolution.evaluations import Convolution, Matrices
 from keras_njet._convolution.sampling import Axis, strided_positions
 from keras_njet._convolution.scale_space import derivative_orders
 from keras_njet._convolution.tiles import Tiling
-from tests.helpers import to_numpy
+from tests.helpers import examples, to_numpy
 
 RNG = np.random.default_rng(0)
 
@@ -22,7 +22,7 @@ RNG = np.random.default_rng(0)
     margin=st.sampled_from(["same", 0, 2]),
     share=st.sampled_from([1.0, 0.7]),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_tiles_give_what_whole_matrices_give(sizes, sigma, mixing, stride, margin, share):
     axes = []
     for size in sizes:

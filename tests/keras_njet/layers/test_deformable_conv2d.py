@@ -9,7 +9,7 @@ from keras.src.testing import TestCase
 
 from keras_njet.layers import DeformableConv2D
 from keras_njet.layers.deformable_conv2d import deformable_convolution
-from tests.helpers import gradients, to_numpy
+from tests.helpers import examples, gradients, to_numpy
 
 RNG = np.random.default_rng(0)
 
@@ -59,7 +59,7 @@ def by_loops(x, offsets, kernel, stride, pads, dilation):
     groups=st.integers(1, 3),
     reach=st.sampled_from([0.0, 0.7, 5.0]),
 )
-@settings(max_examples=10 if keras.backend.backend() == "jax" else 50, deadline=None)  # JAX compiles for every shape
+@settings(max_examples=examples(50), deadline=None)
 def test_it_is_torchvisions_definition(size, kernel_size, strides, dilation, padding, groups, reach):
     rng = np.random.default_rng(size)
     extents = [(k - 1) * d + 1 for k, d in zip(kernel_size, dilation, strict=True)]

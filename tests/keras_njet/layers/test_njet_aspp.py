@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from keras.src.testing import TestCase
 
 from keras_njet import NJetASPP, ResolutionCallback
-from tests.helpers import layer_gradients, njet_convolution, to_numpy
+from tests.helpers import examples, layer_gradients, njet_convolution, to_numpy
 
 RNG = np.random.default_rng(0)
 NORMAL = keras.initializers.RandomNormal(stddev=1.0)
@@ -31,7 +31,7 @@ def by_scipy(x, coefficients, sigmas, order):
     tied=st.booleans(),
     data_format=st.sampled_from(["channels_last", "channels_first"]),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 def test_output_is_the_sum_of_scipys_gaussian_filters(
     height, width, sigmas, order, channels, filters, tied, data_format
 ):

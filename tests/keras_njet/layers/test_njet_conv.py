@@ -21,7 +21,7 @@ from keras_njet import (
     NJetDepthwiseConv3D,
     SafeSubsample,
 )
-from tests.helpers import layer_gradients, njet_convolution, orders_by_hand, to_numpy
+from tests.helpers import examples, layer_gradients, njet_convolution, orders_by_hand, to_numpy
 
 RNG = np.random.default_rng(0)
 LAYERS = {1: NJetConv1D, 2: NJetConv2D, 3: NJetConv3D}
@@ -59,7 +59,7 @@ def from_format(x, data_format):
     implementation=st.sampled_from(["matrix", "dense", "auto"]),
     data_format=st.sampled_from(["channels_last", "channels_first"]),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_output_is_that_of_scipys_gaussian_filter(sizes, sigmas, isotropic, order, groups, implementation, data_format):
     axes = len(sizes)
     sigma = sigmas[0] if isotropic else tuple(sigmas[:axes])

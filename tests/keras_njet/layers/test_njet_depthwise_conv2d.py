@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from keras.src.testing import TestCase
 
 from keras_njet import NJetConv2D, NJetDepthwiseConv2D
-from tests.helpers import layer_gradients, njet_convolution, to_numpy
+from tests.helpers import examples, layer_gradients, njet_convolution, to_numpy
 
 RNG = np.random.default_rng(0)
 
@@ -25,7 +25,7 @@ RNG = np.random.default_rng(0)
     implementation=st.sampled_from(["matrix", "dense", "auto"]),
     data_format=st.sampled_from(["channels_last", "channels_first"]),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_output_is_that_of_scipys_gaussian_filter(
     height, width, sigma, order, channels, depth_multiplier, implementation, data_format
 ):

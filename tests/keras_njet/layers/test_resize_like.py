@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from keras.src.testing import TestCase
 
 from keras_njet.layers import ResizeLike
-from tests.helpers import bilinear_resize, to_numpy
+from tests.helpers import bilinear_resize, examples, to_numpy
 
 
 @given(
     sizes=st.tuples(*[st.integers(1, 12)] * 4),
     data_format=st.sampled_from(["channels_last", "channels_first"]),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 def test_it_is_bilinear(sizes, data_format):
     x = np.random.default_rng(sum(sizes)).normal(size=(2, *sizes[:2], 3)).astype("float32")
     like = np.zeros((2, *sizes[2:], 1), "float32")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from keras.src.testing import TestCase
 
 from keras_njet import NJetConv1D, NJetConv2D, NJetConv3D, SafeSubsample
-from tests.helpers import bilinear_resize, layer_gradients, to_numpy
+from tests.helpers import bilinear_resize, examples, layer_gradients, to_numpy
 
 RNG = np.random.default_rng(0)
 LAYERS = {1: NJetConv1D, 2: NJetConv2D, 3: NJetConv3D}
@@ -21,7 +21,7 @@ LAYERS = {1: NJetConv1D, 2: NJetConv2D, 3: NJetConv3D}
     rate=st.floats(0.5, 12.0),
     data_format=st.sampled_from(["channels_last", "channels_first"]),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 def test_maps_are_resampled_to_the_size_the_paper_gives(height, width, sigma, rate, data_format):
     source = NJetConv2D(1, sigma=sigma)
     source.build((None, 8, 8, 1))
@@ -49,7 +49,7 @@ def interpolated(x, new_sizes):
     isotropic=st.booleans(),
     data_format=st.sampled_from(["channels_last", "channels_first"]),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 def test_signals_and_volumes_are_resampled_with_the_sigma_of_each_axis(sizes, sigmas, isotropic, data_format):
     axes = len(sizes)
     source = LAYERS[axes](1, order=1, sigma=sigmas[0] if isotropic else tuple(sigmas[:axes]), isotropic=isotropic)

@@ -14,7 +14,7 @@ from keras_njet import (
     fit_filters,
     freeze,
 )
-from tests.helpers import to_numpy
+from tests.helpers import on_torch, to_numpy
 
 RNG = np.random.default_rng(0)
 
@@ -292,7 +292,7 @@ def test_what_cannot_be_converted_is_said_and_the_model_stays():
     assert type(convolution.get_layer("conv")) is keras.layers.Conv2D
 
 
-@pytest.mark.skipif(keras.backend.backend() != "torch", reason="compiling takes minutes; the graph is the same")
+@on_torch
 @pytest.mark.parametrize(("name", "count"), [("MobileNetV2", 18), ("ResNet50", 17), ("EfficientNetB0", 17)])
 def test_applications_of_keras(name, count):
     model = getattr(keras.applications, name)(weights=None, input_shape=(64, 64, 3), classes=7)

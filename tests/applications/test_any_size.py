@@ -1,0 +1,50 @@
+"""Guards the study of networks that are tested at other sizes: it runs, and reports what it measured."""
+
+import json
+
+import pytest
+
+from applications import any_size
+from tests.helpers import DATA, on_torch, run, skip_without
+
+
+@on_torch
+def test_released_networks_keep_their_accuracy_on_enlarged_images(tmp_path):
+    skip_without("fashion-mnist")
+    given = ("--backend", "torch", "--data-dir", DATA, "--released", "--seeds", 1, "--factors", 1.5, "--out", tmp_path)
+    few = ("--evaluated", 200, "--statistics", 50, "--tuned-on", 50)
+    output = run("-m", "applications.any_size", *given, *few)
+    plain, njet = json.loads((tmp_path / "results.json").read_text())["runs"]
+    accuracy = {method: found["1.5"]["accuracy"] for method, found in njet["methods"].items()}
+    assert accuracy["rescaled"] > 0.85 > 0.75 > accuracy["as it is"]
+    assert plain["methods"]["images resized back"]["1.5"]["accuracy"] > 0.85
+    assert set(accuracy) == set(any_size.METHODS["NJetNIN"])
+    assert f"| N-Jet-NIN | rescaled | {accuracy['rescaled']:.3f} |" in output
+    assert (tmp_path / "accuracy.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_table_has_a_column_for_each_factor_and_means_over_seeds():
+    def row(network, seed):
+        found = {"1": {"accuracy": 0.5, "milliseconds": 1.0}, "2": {"accuracy": 0.6 + seed / 10, "milliseconds": 4.0}}
+        return {"network": network, "seed": seed, "methods": dict.fromkeys(any_size.METHODS[network], found)}
+
+    results = {
+        "command": "python it",
+        "configuration": {"seeds": 2},
+        "versions": {"python": "3", "keras": "4", "backend": "torch 5"},
+        "processor": "abacus",
+        "commit": "abc",
+        "runs": [row(network, seed) for seed in (0, 1) for network in any_size.METHODS],
+    }
+    table = any_size.format_table(results)
+    assert "| network | method | ×1 | ×2 | ms an image at ×2 |" in table
+    assert "| NIN | last layer tuned | 0.500 ± 0.000 | 0.650 ± 0.071 | 4.0 |" in table
+    assert len(table.split("\n\n")[0].splitlines()) == 2 + sum(map(len, any_size.METHODS.values()))
+
+
+def test_released_weights_are_of_one_data_set_and_one_seed():
+    with pytest.raises(SystemExit):
+        any_size.parse_arguments(["--released", "--dataset", "mnist", "--seeds", "1"])
+    with pytest.raises(SystemExit):
+        any_size.parse_arguments(["--released"])
+    assert any_size.parse_arguments(["--dataset", "cifar10"]).epochs == 12
