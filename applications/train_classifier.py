@@ -138,14 +138,15 @@ def options(name, arguments):
     return given
 
 
-def augmented_batches(x, y, arguments):
+def augmented_batches(x, y, arguments, factor=1.0):
     """Shuffled batches, each padded and cropped at random (a whole batch at one place), and flipped image by image.
 
-    Keras' layers do it outside of the model, because `RandomCrop` keeps a model from being compiled.
+    Borders are a factor as wide as the recipe's, for images that are a factor as large. Keras' layers do it outside of
+    the model, because `RandomCrop` keeps a model from being compiled.
     """
     import keras
 
-    steps = [keras.layers.ZeroPadding2D(PADDING), keras.layers.RandomCrop(*x.shape[1:3])]
+    steps = [keras.layers.ZeroPadding2D(round(factor * PADDING)), keras.layers.RandomCrop(*x.shape[1:3])]
     if arguments.dataset in FLIPPED:
         steps.append(keras.layers.RandomFlip("horizontal"))
 

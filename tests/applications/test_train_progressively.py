@@ -1,0 +1,29 @@
+"""Guards the comparison of progressive training: it runs, and its table says how long which schedule took."""
+
+import json
+
+import pytest
+
+from applications import train_progressively as script
+from tests.helpers import DATA, on_torch, run, skip_without
+
+
+@on_torch
+def test_both_schedules_are_trained_for_as_many_epochs(tmp_path):
+    skip_without("mnist")
+    given = ("--quick", "--backend", "torch", "--dataset", "mnist", "--data-dir", DATA, "--out", tmp_path)
+    output = run("-m", "applications.train_progressively", *given, "--images", 64, "--test-images", 32)
+    full, progressive = json.loads((tmp_path / "results.json").read_text())["runs"]
+    for row in (full, progressive):
+        assert len(row["log"]["seconds"]) == len(row["log"]["val_accuracy"]) == 3
+        assert row["seconds"] == pytest.approx(sum(row["log"]["seconds"]))
+    assert f"| {progressive['seconds'] / full['seconds']:.2f} |" in output
+    assert (tmp_path / "accuracy.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_last_stage_is_at_full_size():
+    assert sum(script.parse_arguments([]).epochs) == 12
+    with pytest.raises(SystemExit):
+        script.parse_arguments(["--factors", "0.5", "0.75", "--epochs", "1", "1"])
+    with pytest.raises(SystemExit):
+        script.parse_arguments(["--factors", "1", "--epochs", "1", "1"])
