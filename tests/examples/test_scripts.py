@@ -38,7 +38,7 @@ def test_a_script_is_short_and_imports_nothing_of_its_neighbours(script):
 def test_there_is_nothing_else_in_the_folder():
     assert {path.name for path in (ROOT / "examples").iterdir()} - {"__pycache__"} == {
         "learn_resolution.py", "classify_series.py", "segment_volume.py", "fit_filters.py", "convert_model.py",
-        "receptive_field.py", "tour.ipynb",
+        "any_size.py", "receptive_field.py", "tour.ipynb",
     }  # fmt: skip
 
 
@@ -134,3 +134,14 @@ def test_a_network_is_converted_trained_on_and_frozen(tmp_path):
 def test_receptive_fields_are_drawn(tmp_path):
     assert "NJetConv2D" in run_example("receptive_field", tmp_path)
     assert (tmp_path / "receptive_field.png").stat().st_size > 10000
+
+
+def test_a_network_moves_to_images_of_other_sizes(tmp_path):
+    rows = re.findall(r"(\d+)×\d+ pixels: as it is ([\d.]+), rescaled ([\d.]+)", run_example("any_size", tmp_path))
+    accuracy = {int(size): (float(as_it_is), float(rescaled)) for size, as_it_is, rescaled in rows}
+    assert set(accuracy) == {9, 12, 18, 24, 36}
+    assert accuracy[12][0] > 0.9
+    for size in (18, 24, 36):
+        assert accuracy[size][1] > accuracy[12][0] - 0.03
+        assert accuracy[size][1] > accuracy[size][0] + 0.1
+    assert (tmp_path / "any_size.png").exists()
