@@ -85,8 +85,7 @@ class ScaledPooling(keras.layers.Layer):
                 before = before + least((count - 1) * stride + own - size, 0) // 2
             else:
                 count = (size - own) // stride + 1
-            pixels = ops.arange((count - 1) * stride + window) - before
-            x = ops.take(x, ops.clip(pixels, 0, size - 1), axis=1 + index)
+            x = _continued(x, 1 + index, before, (count - 1) * stride + window)
         return x
 
     def compute_output_shape(self, input_shape):
@@ -99,3 +98,17 @@ class ScaledPooling(keras.layers.Layer):
     @classmethod
     def from_config(cls, config):
         return cls(**{**config, "pooling": keras.saving.deserialize_keras_object(config["pooling"])})
+
+
+def _continued(x, axis, before, length):
+    """Pixels along an axis of a map that is continued by its border: `length` of them, the first ones before it."""
+    size = ops.shape(x)[axis]
+    if not isinstance(size, int):
+        pixels = ops.arange(length) - before
+        return ops.take(x, ops.clip(pixels, 0, size - 1), axis=axis)
+    after = length - before - size  # by slices, as `ops.take` is not exported to ONNX
+    within = (slice(None),) * axis
+    kept = x[(*within, slice(max(0, -before), size - max(0, -after)))]
+    first, last = x[(*within, slice(0, 1))], x[(*within, slice(size - 1, size))]
+    parts = [first] * before + [kept] + [last] * after
+    return ops.concatenate(parts, axis=axis) if len(parts) > 1 else kept

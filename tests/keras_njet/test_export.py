@@ -16,6 +16,7 @@ from keras_njet import (
     NJetDepthwiseConv2D,
     SafeSubsample,
     freeze,
+    rescale,
 )
 from tests.helpers import to_numpy
 
@@ -65,7 +66,18 @@ def of_volumes(shape):
     return keras.Model(inputs, keras.layers.GlobalAveragePooling3D()(x))
 
 
-INPUTS = {subsampling: IMAGES, segmenting: IMAGES, of_signals: SIGNALS, of_volumes: VOLUMES}
+def rescaled(shape):
+    """A network for images of half the size, moved to these: its filters end inside of pixels."""
+    sizes, channels = shape[:-1], shape[-1]
+    inputs = keras.Input((*(None if size is None else size // 2 for size in sizes), channels))
+    x = NJetConv2D(4, sigma=1.3, activation="relu")(inputs)
+    x = keras.layers.MaxPooling2D(3, 2, "same")(x)
+    x = NJetConv2D(4, sigma=1.1, subsample_rate=4.0)(x)
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
+    return rescale(model, 2.0)
+
+
+INPUTS = {subsampling: IMAGES, rescaled: IMAGES, segmenting: IMAGES, of_signals: SIGNALS, of_volumes: VOLUMES}
 
 
 def cases(*, any_size):
@@ -113,6 +125,8 @@ def test_saved_model(tmp_path, make, shape, is_frozen):
 @pytest.mark.skipif(BACKEND == "jax", reason="Keras exports from JAX to ONNX by jax2onnx")
 @pytest.mark.parametrize(("make", "shape", "is_frozen"), cases(any_size=True))
 def test_onnx(tmp_path, make, shape, is_frozen):
+    if make is rescaled and BACKEND == "torch" and not is_frozen:
+        pytest.skip("torch exports no `ops.take`, by which live models find the enlarged windows of their pooling")
     import onnxruntime
 
     if BACKEND == "torch" and make is of_volumes and is_frozen:

@@ -20,7 +20,7 @@ from keras_njet import (
     rescale,
 )
 from keras_njet.layers import ScaledPooling
-from tests.helpers import to_numpy
+from tests.helpers import predicts_the_same_on_every_backend, to_numpy
 
 RNG = np.random.default_rng(0)
 CONVOLUTIONS = {1: NJetConv1D, 2: NJetConv2D, 3: NJetConv3D}
@@ -250,7 +250,7 @@ def test_channels_first(channels_first):
         rescale(dense, 2.0)
 
 
-def test_saved_and_loaded_and_frozen(tmp_path):
+def test_saved_and_loaded_on_any_backend_and_frozen(tmp_path):
     inputs = keras.Input((24, 24, 2))
     x = NJetConv2D(4, sigma=1.5, subsample_rate=4.0)(inputs)
     x = keras.layers.MaxPooling2D(2)(x)
@@ -259,10 +259,7 @@ def test_saved_and_loaded_and_frozen(tmp_path):
     rescaled = rescale(model, 1.5)
     images = RNG.normal(size=(2, 36, 36, 2)).astype("float32")
     expected = rescaled.predict(images, verbose=0)
-    rescaled.save(tmp_path / "model.keras")
-    np.testing.assert_allclose(
-        keras.models.load_model(tmp_path / "model.keras").predict(images, verbose=0), expected, atol=1e-6
-    )
+    predicts_the_same_on_every_backend(rescaled, images, tmp_path)
     frozen = freeze(rescaled)
     np.testing.assert_allclose(frozen.predict(images, verbose=0), expected, atol=1e-5)
     assert not any(type(layer).__module__.startswith("keras_njet") for layer in frozen.layers)
