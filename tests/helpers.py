@@ -28,9 +28,14 @@ needs_fashion_mnist = pytest.mark.skipif(
     not (pathlib.Path(DATA) / "fashion-mnist").is_dir() or not DATA, reason="KERAS_NJET_DATA has no fashion-mnist"
 )
 
-on_torch = pytest.mark.skipif(
-    keras.backend.backend() != "torch", reason="compiling takes minutes; this is tested on torch, which runs eagerly"
-)
+
+def on(backend):
+    """Leaves a test to one backend, where it is installed: for what takes long, and does the same on all of them."""
+    elsewhere = backend in BACKENDS and keras.backend.backend() != backend
+    return pytest.mark.skipif(elsewhere, reason=f"takes long; this is tested on {backend}")
+
+
+on_torch = on("torch")  # which runs eagerly: compiling takes longest
 
 SHALLOW_APPLICATIONS = ("NIN", "NJetNIN", "AllCNN", "NJetAllCNN", "ResNet32", "NJetResNet32")
 DEEP_APPLICATIONS = ("ResNet110", "NJetResNet110", "EfficientNetB0", "NJetEfficientNetB0")

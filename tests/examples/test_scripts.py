@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers import ROOT, run, waves
+from tests.helpers import ROOT, on, run, waves
 
 SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
 PUBLIC = {"keras", "keras_njet", "numpy", "matplotlib", "sklearn", "PIL", "aeon", "sys"}
@@ -70,6 +70,7 @@ def test_the_learned_scale_grows_with_the_size_of_digits(tmp_path):
     assert (tmp_path / "learn_resolution.png").exists()
 
 
+@on("tensorflow")
 def test_series_are_classified(tmp_path):
     (tmp_path / "aeon/datasets").mkdir(parents=True)  # as the package, with waves for data
     (tmp_path / "aeon/__init__.py").write_text("")
@@ -93,6 +94,7 @@ def overlap(output):
     return float(re.search(r"on the test slices: ([\d.]+)", output)[1])
 
 
+@on("jax")
 def test_blobs_in_thick_slices_are_segmented(tmp_path):
     output = run_example("segment_volume", tmp_path)
     assert overlap(output) > 0.5
@@ -101,6 +103,7 @@ def test_blobs_in_thick_slices_are_segmented(tmp_path):
     assert (tmp_path / "segment_volume.png").exists()
 
 
+@on("torch")
 def test_a_stack_of_slices_is_read(tmp_path):
     rng = np.random.default_rng(0)
     cells = np.ones((8, 40, 36), bool)
@@ -113,6 +116,7 @@ def test_a_stack_of_slices_is_read(tmp_path):
     assert overlap(output) > 0.9
 
 
+@on("torch")
 def test_filters_are_fitted_better_by_higher_orders(tmp_path):
     rows = re.findall(r"\| (\d) \| [\d.]+ to [\d.]+ \| ([\d.]+) \|", run_example("fit_filters", tmp_path))
     assert [order for order, _ in rows] == list("12346")
@@ -122,6 +126,7 @@ def test_filters_are_fitted_better_by_higher_orders(tmp_path):
     assert (tmp_path / "fit_filters.png").exists()
 
 
+@on("tensorflow")
 def test_a_network_is_converted_trained_on_and_frozen(tmp_path):
     output = run_example("convert_model", tmp_path)
     accuracies = dict(re.findall(r"^([\w ]+).*: test accuracy ([\d.]+)", output, re.MULTILINE))
@@ -131,11 +136,13 @@ def test_a_network_is_converted_trained_on_and_frozen(tmp_path):
     assert "frozen: InputLayer, Conv2D, Conv2D, GlobalMaxPooling2D, Dense\n" in output
 
 
+@on("jax")
 def test_receptive_fields_are_drawn(tmp_path):
     assert "NJetConv2D" in run_example("receptive_field", tmp_path)
     assert (tmp_path / "receptive_field.png").stat().st_size > 10000
 
 
+@on("tensorflow")
 def test_a_network_moves_to_images_of_other_sizes(tmp_path):
     rows = re.findall(r"(\d+)×\d+ pixels: as it is ([\d.]+), rescaled ([\d.]+)", run_example("any_size", tmp_path))
     accuracy = {int(size): (float(as_it_is), float(rescaled)) for size, as_it_is, rescaled in rows}

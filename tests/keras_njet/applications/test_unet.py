@@ -8,7 +8,7 @@ import pytest
 
 from keras_njet import NJetConv2D, SegmentationCrossentropy
 from keras_njet.applications import NJetUNet, UNet
-from tests.helpers import predicts_the_same_on_every_backend, to_numpy
+from tests.helpers import on, predicts_the_same_on_every_backend, to_numpy
 
 RNG = np.random.default_rng(0)
 
@@ -86,6 +86,7 @@ def test_mixed_precision():
     assert model.predict(x, verbose=0).dtype == "float32"
 
 
+@on("tensorflow")
 def test_every_backend_predicts_the_same(tmp_path):
     predicts_the_same_on_every_backend(NJetUNet(filters=2, sigma=1.7), RNG.normal(size=(2, 9, 13, 1)), tmp_path)
 

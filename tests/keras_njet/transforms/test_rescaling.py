@@ -20,7 +20,7 @@ from keras_njet import (
     rescale,
 )
 from keras_njet.layers import ScaledPooling
-from tests.helpers import predicts_the_same_on_every_backend, to_numpy
+from tests.helpers import on, predicts_the_same_on_every_backend, to_numpy
 
 RNG = np.random.default_rng(0)
 CONVOLUTIONS = {1: NJetConv1D, 2: NJetConv2D, 3: NJetConv3D}
@@ -250,6 +250,7 @@ def test_channels_first(channels_first):
         rescale(dense, 2.0)
 
 
+@on("jax")
 def test_saved_and_loaded_on_any_backend_and_frozen(tmp_path):
     inputs = keras.Input((24, 24, 2))
     x = NJetConv2D(4, sigma=1.5, subsample_rate=4.0)(inputs)
