@@ -21,6 +21,10 @@ RECIPES = {
     "fit_filters": ([], "fit_filters"),
     "convert_nin": ([], "convert_nin"),
     "receptive_field": (["a_run"], "receptive_field"),
+    "any_size": ([], "any_size/fashion_mnist"),
+    "any_size_segmentation": ([], "any_size_segmentation"),
+    "compare_discretizations": ([], "compare_discretizations"),
+    "train_progressively": (["--dataset", "mnist"], "train_progressively/mnist"),
 }
 
 
