@@ -32,7 +32,7 @@ def main():
 
 def parse_arguments(given=None):
     parser = ArgumentParser("compare_discretizations", __doc__)
-    parser.add_argument("--factors", type=float, nargs="+", default=[0.5, 0.75, 1.0, 1.5])
+    parser.add_argument("--factors", type=float, nargs="+", default=[0.5, 0.75, 1.0])
     parser.add_argument("--evaluated", type=int, default=2000, help="evaluate on the first so many test images")
     parser.add_argument("--statistics", type=int, default=1000, help="images of which batch statistics are taken")
     return parser.read(given)
