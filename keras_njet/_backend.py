@@ -148,8 +148,8 @@ def is_traced(x) -> bool:
 def traced_once(function, static: tuple, tensors: tuple):
     """`function(*static, *tensors)`, traced once in a compiled function however many layers call it.
 
-    Layers that do the same share what TensorFlow and JAX make of it, the gradient included. So the first step of a deep
-    network takes half the time.
+    Layers that do the same share what TensorFlow and JAX make of it, the gradient included, which shortens the first
+    step of a deep network.
 
     Args:
         function: A function at the top of a module, of tensors and of what says how to work on them; without state.
