@@ -147,9 +147,8 @@ def evaluate(model, method, factor, data, seed):
     """The accuracy on images that are a factor as large, and milliseconds an image."""
     x = data.at(data.test[0], factor)
     if method == "images resized back":
-        x, prepared = images.resize(x, data.size), model
-    else:
-        prepared = prepare(model, method, factor, data, seed)
+        x = images.resize(x, data.size)
+    prepared = prepare(model, method, factor, data, seed)
     prepared.predict(x[:BATCH_SIZE], batch_size=BATCH_SIZE, verbose=0)  # which compiles
     start = time.perf_counter()
     predicted = prepared.predict(x, batch_size=BATCH_SIZE, verbose=0)
@@ -173,8 +172,10 @@ def prepare(model, method, factor, data, seed):
             prepared = keras_njet.rescale(model, factor, discretization=discretization)
         elif method == "scale channels":
             prepared = keras_njet.ScaleChannels(copy_of(model), CHANNELS)
-        else:
+        elif method == "last layer tuned":
             prepared = copy_of(model)
+        else:
+            prepared = model
     if "statistics" in method or method == "last layer tuned":
         keras_njet.adapt_batch_statistics(prepared, data.statistics(factor), batch_size=BATCH_SIZE, verbose=0)
     if method == "last layer tuned":

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from applications import _results, _tables, _training, train_classifier
 from applications._arguments import ArgumentParser
+from applications.data_sets import images
 
 SCHEDULES = ("full size", "smaller first")
 
@@ -84,21 +85,8 @@ def train(arguments, factors, epochs, seed):
 
 
 def resized(x, factor):
-    """Images of another size, bilinearly with anti-aliasing."""
-    import keras
-
-    if factor == 1.0:
-        return x
-    size = round(factor * x.shape[1])
-    parts = np.array_split(x, -(-len(x) // 1000))
-    return np.concatenate(
-        [
-            keras.ops.convert_to_numpy(
-                keras.ops.image.resize(part, (size, size), antialias=True, data_format="channels_last")
-            )
-            for part in parts
-        ]
-    )
+    """Images that are a factor as large; without aliasing, as they are smaller."""
+    return images.resize(x, round(factor * x.shape[1]), antialias=True)
 
 
 def report(results, folder):

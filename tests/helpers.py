@@ -74,6 +74,18 @@ def skip_without(*folders):
         pytest.skip(f"KERAS_NJET_DATA has no {', '.join(missing)}")
 
 
+def results_of(rows, **configuration):
+    """What results.json of a study holds, with a provenance that is made up."""
+    return {
+        "command": "python it",
+        "configuration": configuration,
+        "versions": {"python": "3", "keras": "4", "backend": "torch 5"},
+        "processor": "abacus",
+        "commit": "abc",
+        "runs": rows,
+    }
+
+
 def run(*arguments, cwd=ROOT, **variables):
     """Runs Python with arguments and environment variables, on the backend of the tests; returns what it prints."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": keras.backend.backend(), **variables}

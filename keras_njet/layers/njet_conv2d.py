@@ -31,7 +31,8 @@ class NJetConv2D(NJetConv):
             of the original network has on larger images, so that all sizes grow by the same factor. Defaults to 1.
         discretization: "sampled" takes the value of a derivative at the centre of each pixel, as in the paper.
             "integrated" takes its mean over the pixel, and costs as much: for σ below a pixel, where samples miss what
-            the derivatives are. Coefficients mean nearly the same with both. Defaults to "sampled".
+            the derivatives are. Coefficients mean nearly the same with both. A live "integrated" layer is not exported
+            to LiteRT for unknown sizes, nor from JAX to SavedModel; `keras_njet.freeze` helps. Defaults to "sampled".
         learn_sigma: Whether σ is trained. Defaults to True.
         isotropic: Whether one σ serves all axes. If False, each axis of the feature map has its own, and its own size
             of the filters: for pixels that are not square. Defaults to True.

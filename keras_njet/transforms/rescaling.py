@@ -110,9 +110,9 @@ def rescale(
     model: keras.Model,
     factor,
     rescale_pooling: bool = True,
-    discretization: str | None = None,
     strict: bool = True,
     return_report: bool = False,
+    discretization: str | None = None,
 ):
     """Makes a network for images that are a factor as large, with no training.
 
@@ -138,11 +138,11 @@ def rescale(
         factor: Number > 0, how much larger the images are: 2 for twice the height and width. Or a number for each axis,
             if all N-Jet layers have `isotropic=False`, and neither safe subsampling nor a margin.
         rescale_pooling: Whether the windows of pooling layers grow. Defaults to True.
-        discretization: "sampled", "integrated", or None to keep what the N-Jet layers have, see
-            `keras_njet.NJetConv2D`. For smaller images "integrated" is better. Defaults to None.
         strict: Whether layers that do not follow are an error. If False, they are named in a warning and stay as they
             are. Defaults to True.
         return_report: Whether to return a report, too. It is logged in any case. Defaults to False.
+        discretization: "sampled", "integrated", or None to keep what the N-Jet layers have, see
+            `keras_njet.NJetConv2D`. Defaults to None.
 
     Returns:
         A new model, not compiled. The height and width of its input are `factor` times those of the model, rounded, and
@@ -294,10 +294,10 @@ class Rescaling(Rebuilding):
 
     def __init__(self, factor, plan: Plan, rescale_pooling: bool, discretization: str | None = None):
         super().__init__()
-        self.discretization = discretization
         self.factor = factor
         self.plan = plan
         self.rescale_pooling = rescale_pooling
+        self.discretization = discretization
         self.notes = {}  # id of a layer -> what has changed
         self.of_pixels = []  # layers that have weights for each pixel
 
@@ -384,11 +384,7 @@ class Rescaling(Rebuilding):
 
     @changes.register
     def _(self, layer: BaseNJetConv):
-        changes = {
-            "sigma": self._scaled(layer.initial_sigma),
-            "unit": self._scaled(layer.unit),
-            "discretization": self.discretization or layer.discretization,
-        }
+        changes = self._of_filters(layer)
         initializer = layer.coefficient_initializer
         if isinstance(initializer, NJetVarianceScaling):
             changes["coefficient_initializer"] = copy_of(initializer, sigma=self._scaled(initializer.sigma))
@@ -401,15 +397,18 @@ class Rescaling(Rebuilding):
 
     @changes.register
     def _(self, layer: NJetASPP):
+        return self._of_filters(layer)
+
+    @changes.register
+    def _(self, layer: SafeSubsample):
+        return {"rate": self._rate(layer, layer.rate)}
+
+    def _of_filters(self, layer):
         return {
             "sigma": self._scaled(layer.initial_sigma),
             "unit": self._scaled(layer.unit),
             "discretization": self.discretization or layer.discretization,
         }
-
-    @changes.register
-    def _(self, layer: SafeSubsample):
-        return {"rate": self._rate(layer, layer.rate)}
 
     def _rate(self, layer, rate):
         self.notes[id(layer)] = f"rate {rate:.2f} → {self.factor * rate:.2f}"

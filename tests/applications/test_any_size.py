@@ -5,7 +5,7 @@ import json
 import pytest
 
 from applications import any_size
-from tests.helpers import DATA, on_torch, run, skip_without
+from tests.helpers import DATA, on_torch, results_of, run, skip_without
 
 
 @on_torch
@@ -28,14 +28,7 @@ def test_the_table_has_a_column_for_each_factor_and_means_over_seeds():
         found = {"1": {"accuracy": 0.5, "milliseconds": 1.0}, "2": {"accuracy": 0.6 + seed / 10, "milliseconds": 4.0}}
         return {"network": network, "seed": seed, "methods": dict.fromkeys(any_size.METHODS[network], found)}
 
-    results = {
-        "command": "python it",
-        "configuration": {"seeds": 2},
-        "versions": {"python": "3", "keras": "4", "backend": "torch 5"},
-        "processor": "abacus",
-        "commit": "abc",
-        "runs": [row(network, seed) for seed in (0, 1) for network in any_size.METHODS],
-    }
+    results = results_of([row(network, seed) for seed in (0, 1) for network in any_size.METHODS], seeds=2)
     table = any_size.format_table(results)
     assert "| network | method | ×1 | ×2 | ms an image at ×2 |" in table
     assert "| NIN | last layer tuned | 0.500 ± 0.000 | 0.650 ± 0.071 | 4.0 |" in table

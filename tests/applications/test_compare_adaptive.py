@@ -3,7 +3,7 @@
 import json
 
 from applications import compare_adaptive as script
-from tests.helpers import DATA, needs_mnist, on_torch, run
+from tests.helpers import DATA, needs_mnist, on_torch, results_of, run
 
 
 @on_torch
@@ -43,14 +43,7 @@ def test_the_table_has_means_and_deviations_over_seeds():
         for depth in (2, 4)
         for data, factor in script.FACTORS.items()
     ]
-    results = {
-        "command": "python it",
-        "configuration": {"seeds": 2},
-        "versions": {"python": "3", "keras": "4", "backend": "torch 5"},
-        "processor": "abacus",
-        "commit": "abc",
-        "runs": rows,
-    }
+    results = results_of(rows, seeds=2)
     table = script.format_table(results)
     accuracies = "0.175 ± 0.071 | 0.550 ± 0.071"
     assert f"\n| N-Jet | 2,000 | {accuracies} | 4,000 | {accuracies} |\n" in table

@@ -7,7 +7,7 @@ import pytest
 
 import keras_njet
 from applications import compare_series as script
-from tests.helpers import on_torch, run, write_waves
+from tests.helpers import on_torch, results_of, run, write_waves
 
 
 @pytest.mark.parametrize("method", ["Conv1D, 9", "N-Jet"])
@@ -53,15 +53,8 @@ def test_the_table_has_means_and_deviations_over_seeds():
         for seed in (0, 1)
         for method, accuracy in (("Conv1D, 3", 0.5), ("N-Jet", 0.7))
     ]
-    results = {
-        "command": "python it",
-        "configuration": {"dataset": "Waves", "quick": False, "seeds": 2},
-        "versions": {"python": "3", "keras": "4", "backend": "torch 5"},
-        "processor": "abacus",
-        "commit": "abc",
-        "series": {"train": 16, "test": 8, "length": 32, "classes": 2},
-        "runs": rows,
-    }
+    series = {"train": 16, "test": 8, "length": 32, "classes": 2}
+    results = results_of(rows, dataset="Waves", quick=False, seeds=2) | {"series": series}
     table = script.format_table(results)
     assert "\n| Conv1D, 3 | 1,000 | 0.550 ± 0.071 | 60 |\n| N-Jet | 1,000 | 0.750 ± 0.071 | 60 |\n" in table
     assert "1 at the start: layer1 2.500 ± 0.707.\n" in table

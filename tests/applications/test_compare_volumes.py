@@ -9,7 +9,7 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, jaccard_score
 
 from applications import compare_volumes as script
-from tests.helpers import DATA, on_torch, run, skip_without
+from tests.helpers import DATA, on_torch, results_of, run, skip_without
 
 SHAPE = (10, 24, 20)  # of which the last six slices are the test set
 SMALL = "--epochs 2 --steps 40 --filters 6 --layers 1 --batch-size 2 --crop 3 12 12 --learning-rate 0.03"
@@ -157,14 +157,7 @@ def test_the_table_has_a_scale_for_each_axis():
         for seed in (0, 1)
         for method, sigma in (("Conv3D, 3×3×3", {}), ("N-Jet, one σ", one), ("N-Jet, σ for each axis", each))
     ]
-    results = {
-        "command": "python it",
-        "configuration": {"quick": False, "seeds": 2},
-        "versions": {"python": "3", "keras": "4", "backend": "torch 5"},
-        "processor": "abacus",
-        "commit": "abc",
-        "runs": rows,
-    }
+    results = results_of(rows, quick=False, seeds=2)
     table = script.format_table(results)
     cells = "1,000 | 0.850 ± 0.071 | 0.500 ± 0.000 | 0.900 ± 0.000 | 1.0 |\n"
     assert f"| Conv3D, 3×3×3 | {cells}| N-Jet, one σ | {cells}" in table

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from applications import learn_resolution
-from tests.helpers import DATA, needs_mnist, on_torch, run
+from tests.helpers import DATA, needs_mnist, on_torch, results_of, run
 
 
 def learn(folder, *arguments):
@@ -40,14 +40,7 @@ def test_the_table_has_means_and_deviations_over_seeds():
         for seed in (0, 1)
         for factor in learn_resolution.FACTORS
     ]
-    results = {
-        "command": "python it",
-        "configuration": {"seeds": 2},
-        "versions": {"python": "3", "keras": "4", "backend": "torch 5"},
-        "processor": "abacus",
-        "commit": "abc",
-        "runs": rows,
-    }
+    results = results_of(rows, seeds=2)
     table = learn_resolution.format_table(results)
     assert "| 1.5× | 12×12 | 2.000 ± 0.707 | 0.550 ± 0.071 |\n" in table
     assert "(2 / 1.5)·σ at 1.5× = 2.667 ± 0.943 beside σ at 2× = 2.500 ± 0.707" in table

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from applications import _tables
-from tests.helpers import ROOT
+from tests.helpers import ROOT, results_of
 
 
 def test_a_table_in_markdown():
@@ -26,14 +26,7 @@ def test_a_single_value_has_no_deviation():
 
 
 def test_the_footnote_says_how_figures_came_about():
-    results = {
-        "command": "python it",
-        "configuration": {"seeds": 1, "quick": True},
-        "versions": {"python": "3", "keras": "4", "backend": "torch 5"},
-        "processor": "abacus",
-        "commit": "abc",
-        "runs": [{"seconds": 60.0}, {"seconds": 30.0}],
-    }
+    results = results_of([{"seconds": 60.0}, {"seconds": 30.0}], seeds=1, quick=True)
     expected = (
         "One seed.\n\nCommand: `python it`; 1.5 minutes of training on abacus; Python 3, keras 4 on torch 5; "
         "commit abc.\n\nA quick run: these figures say nothing about the networks.\n"
