@@ -135,6 +135,17 @@ def run_graph(model: keras.Model, inputs, call):
     return model._run_through_graph(inputs, operation_fn=lambda operation: operation, call_fn=call)
 
 
+def call_arguments(layer, arguments: dict, training: bool | None) -> dict:
+    """The arguments of a call of a layer inside a model, with `training` where the layer takes it.
+
+    It must be given: a layer whose own default is False, as that of `Dropout`, would take this, and pass it on to all
+    layers after it.
+    """
+    if training is None or not getattr(layer, "_call_has_training_arg", False):
+        return arguments
+    return {**arguments, "training": training}
+
+
 def maker(tensor: keras.KerasTensor) -> keras.Operation:
     """The layer or operation whose output a symbolic tensor is."""
     return tensor._keras_history.operation

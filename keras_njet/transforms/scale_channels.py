@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_njet import _arguments
-from keras_njet._backend import is_graph, run_graph
+from keras_njet._backend import call_arguments, is_graph, is_training, run_graph
 from keras_njet.layers._njet_layer import NJetLayer
 from keras_njet.transforms._rebuilding import check_graph
 from keras_njet.transforms.rescaling import Plan, Rescaling
@@ -75,7 +75,7 @@ class ScaleChannels(keras.Model):
         self.built = True
 
     def call(self, inputs, training=None, pooled=True):
-        shared = _Shared(inputs)
+        shared = _Shared(inputs, is_training() if training is None else training)
         outputs = ops.stack([channel.run(self.model, inputs, shared) for channel in self._hidden.channels], axis=1)
         if not pooled:
             return outputs
@@ -150,6 +150,7 @@ class _Channel:
         def call(layer, *args, **kwargs):
             if is_graph(layer):
                 return self.run(layer, args[0], shared)
+            kwargs = call_arguments(layer, kwargs, shared.training)
             if self.plan.depends_on_factor(layer):
                 if isinstance(layer, NJetLayer):
                     return layer(*args, **kwargs, factor=self.factor)
@@ -164,9 +165,15 @@ class _Channel:
 
 
 class _Shared:
-    """Results that do not depend on the factor, so that only the first channel computes them."""
+    """What channels have in common: results that do not depend on the factor, which only the first one computes.
 
-    def __init__(self, inputs):
+    Args:
+        inputs: The inputs of the channels.
+        training: Whether they are trained, or None.
+    """
+
+    def __init__(self, inputs, training):
+        self.training = training
         self.tensors = {id(tensor): tensor for tensor in keras.tree.flatten(inputs)}
         self.results = {}
 

@@ -68,6 +68,24 @@ def test_it_is_trained_by_fit_with_the_scales_of_the_model():
     assert np.isfinite(channels.evaluate(images(8), np.arange(8) % 5, verbose=0))
 
 
+def test_layers_after_dropout_are_trained_too():
+    """The call of `Dropout` has training=False by default, which Keras would pass on to all layers after it."""
+    keras.utils.set_random_seed(0)
+    inner = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Dropout(0.5, seed=0), NJetConv2D(4)])
+    layers = [NJetConv2D(3), keras.layers.Dropout(1e-6, seed=0), keras.layers.BatchNormalization(), inner]
+    model = keras.Sequential([keras.Input((None, None, 1)), *layers, keras.layers.BatchNormalization()])
+    x = 3.0 + images()
+    channels = ScaleChannels(model, (1.0,), "mean")
+    trained = to_numpy(channels(x, training=True))
+    np.testing.assert_allclose(trained.mean(axis=(0, 1, 2)), 0.0, atol=1e-4)  # of the last batch normalisation
+    assert np.abs(to_numpy(channels(x, training=False)) - trained).max() > 0.1
+    channels.compile("sgd", "mse")
+    old = [to_numpy(layer.moving_mean).copy() for layer in model.layers[2::2]]
+    channels.fit(x, np.zeros((len(x), 40, 40, 4)), verbose=0)
+    for layer, mean in zip(model.layers[2::2], old, strict=True):
+        assert np.abs(to_numpy(layer.moving_mean) - mean).max() > 1e-4
+
+
 def test_sizes_follow_the_scales_that_all_channels_share():
     model, x = network(normalize=False), images(size=64)
     channels = ScaleChannels(model, FACTORS)
