@@ -159,5 +159,12 @@ def _output_of(*command):
     return done.stdout.strip()
 
 
+def write_text(path, text):
+    """Writes a file such that it is there as a whole, or as it was, whatever happens."""
+    unfinished = path.with_name(f"unfinished-{path.name}")
+    unfinished.write_text(text)
+    os.replace(unfinished, path)
+
+
 def _write(path, content):
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

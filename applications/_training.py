@@ -1,10 +1,14 @@
 """How recipes train: small networks that are compared, and runs that log every epoch and go on when interrupted."""
 
 import csv
+import os
+import shutil
 import sys
 import time
 
 import numpy as np
+
+from applications import _results
 
 
 def train_classifier(build, train_set, test_set, seed, arguments):
@@ -70,27 +74,90 @@ def fit(model, *data, epochs, **options):
 def fit_with_log(model, batches, arguments, **options):
     """Trains a model and saves its weights; returns the rows of log.csv, one an epoch.
 
-    A training that was interrupted goes on after its last epoch.
+    A training that was interrupted, or killed at any moment, goes on after its last whole epoch, and ends as it would
+    have: with the same order of images and the same random numbers.
     """
     import keras
 
     import keras_njet
 
     folder = arguments.out
+    begun = restore(model, folder)
     model.fit(
         batches,
+        initial_epoch=begun,
         epochs=arguments.epochs,
+        shuffle=False,  # `batches` are in an order of their own
         callbacks=[
-            keras.callbacks.BackupAndRestore(folder / "backup"),
+            random_numbers_of_epochs(batches, arguments.seed),
             keras_njet.ResolutionCallback(),
             stopwatch(),
-            keras.callbacks.CSVLogger(folder / "log.csv", append=(folder / "backup").exists()),
+            keras.callbacks.CSVLogger(folder / "log.csv", append=begun > 0),
+            backup(folder),
         ],
         verbose=1 if sys.stdout.isatty() else 2,
         **options,
     )
-    model.save_weights(folder / "model.weights.h5")
+    _save_weights(model, folder / "model.weights.h5")
+    shutil.rmtree(folder / "backup", ignore_errors=True)
     return read_log(folder / "log.csv")
+
+
+def restore(model, folder):
+    """Gives a compiled model the state it had after its last epoch; returns how many epochs it has been trained.
+
+    What the log has of later epochs is removed from it.
+    """
+    saved = sorted((folder / "backup").glob("epochs-*.weights.h5"))
+    if not saved:
+        return 0
+    model.optimizer.build(model.trainable_variables)
+    model.load_weights(saved[-1])
+    epochs = int(saved[-1].name.removeprefix("epochs-").removesuffix(".weights.h5"))
+    head, *rows = (folder / "log.csv").read_text().splitlines(keepends=True)
+    _results.write_text(folder / "log.csv", "".join([head, *rows[:epochs]]))
+    return epochs
+
+
+def backup(folder):
+    """Saves the state of a training after each epoch, in a file whose name says how many epochs there were.
+
+    Unlike `keras.callbacks.BackupAndRestore`, whose two files disagree if the process is killed between them. It comes
+    after the log, so that the log has a row for each epoch that is saved.
+    """
+    import keras
+
+    class Backup(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            (folder / "backup").mkdir(exist_ok=True)
+            saved = folder / "backup" / f"epochs-{epoch + 1:05}.weights.h5"
+            _save_weights(self.model, saved)
+            for earlier in set((folder / "backup").iterdir()) - {saved}:
+                earlier.unlink()
+
+    return Backup()
+
+
+def random_numbers_of_epochs(batches, seed):
+    """Has images and the random numbers of a model, as of dropout, depend on the seed and the epoch alone."""
+    import keras
+
+    class RandomNumbers(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            batches.epoch = epoch
+            keras.utils.set_random_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
+            states = [variable for variable in self.model.variables if variable.name == "seed_generator_state"]
+            for index, state in enumerate(states):
+                state.assign(np.random.SeedSequence([seed, epoch, 1 + index]).generate_state(2))
+
+    return RandomNumbers()
+
+
+def _save_weights(model, path):
+    """Saves weights such that the file is there as a whole, or as it was, whatever happens."""
+    unfinished = path.with_name(f"unfinished-{path.name}")
+    model.save_weights(unfinished)
+    os.replace(unfinished, path)
 
 
 def progress_bar(epochs):

@@ -4,8 +4,8 @@
     python -m applications.train_classifier --model NIN --dataset fashion_mnist --data-dir DIR --width 0.25 --epochs 9
 
 SGD with momentum, a learning rate that falls to a tenth after one and after two thirds of the epochs, random crops of
-padded images, flips, and weight decay of everything but σ. A run that was interrupted goes on where it stopped if it is
-started again with the same options.
+padded images, flips, and weight decay of everything but σ. A run that was interrupted or killed goes on after its last
+epoch if it is started again with the same options, and ends as it would have.
 
 Writes into --out: log.csv (one row for each epoch: loss, accuracy, σ, filter and feature-map sizes of each N-Jet
 layer), results.json (configuration, versions, metrics), sizes.png (learned feature-map sizes beside the baseline's, the
@@ -139,37 +139,39 @@ def options(name, arguments):
 
 
 def augmented_batches(x, y, arguments, factor=1.0):
-    """Shuffled batches, each padded and cropped at random (a whole batch at one place), and flipped image by image.
+    """Shuffled batches of images, each padded, cropped and flipped at random, as seed and epoch say (`epoch`).
 
-    Borders are a factor as wide as the recipe's, for images that are a factor as large. Keras' layers do it outside of
-    the model, because `RandomCrop` keeps a model from being compiled.
+    Borders are a factor as wide as the recipe's, for images that are a factor as large.
     """
     import keras
 
-    steps = [keras.layers.ZeroPadding2D(round(factor * PADDING)), keras.layers.RandomCrop(*x.shape[1:3])]
-    if arguments.dataset in FLIPPED:
-        steps.append(keras.layers.RandomFlip("horizontal"))
+    border = round(factor * PADDING)
 
     class Batches(keras.utils.PyDataset):
-        def __init__(self):
-            super().__init__()
-            self.rng = np.random.default_rng(arguments.seed)
-            self.order = self.rng.permutation(len(x))
+        epoch = 0
 
         def __len__(self):
             return -(-len(x) // arguments.batch_size)
 
         def __getitem__(self, index):
-            chosen = self.order[index * arguments.batch_size : (index + 1) * arguments.batch_size]
-            images = x[chosen]
-            for step in steps:
-                images = step(images, training=True)
-            return keras.ops.convert_to_numpy(images), y[chosen]
-
-        def on_epoch_end(self):
-            self.order = self.rng.permutation(len(x))
+            order = np.random.default_rng([arguments.seed, self.epoch]).permutation(len(x))
+            chosen = order[index * arguments.batch_size : (index + 1) * arguments.batch_size]
+            rng = np.random.default_rng([arguments.seed, self.epoch, 1 + index])
+            images = random_crops(x[chosen], border, rng)
+            if arguments.dataset in FLIPPED:
+                flipped = rng.random(len(images)) < 0.5
+                images = np.where(flipped[:, None, None, None], images[:, :, ::-1], images)
+            return images, y[chosen]
 
     return Batches()
+
+
+def random_crops(x, border, rng):
+    """Images in a border of zeros, each cropped to its old size at a place of its own."""
+    padded = np.pad(x, [(0, 0), (border, border), (border, border), (0, 0)])
+    crops = np.lib.stride_tricks.sliding_window_view(padded, x.shape[1:3], axis=(1, 2))
+    rows, columns = rng.integers(2 * border + 1, size=(2, len(x)))
+    return np.moveaxis(crops[np.arange(len(x)), rows, columns], 1, -1)
 
 
 def make_optimizer(arguments, steps):

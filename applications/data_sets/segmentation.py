@@ -80,28 +80,25 @@ def make_batches(pairs, batch_size, preprocess, crop=None, seed=None):
         preprocess: Function from uint8 images to float32 input of the network.
         crop: Number of pixels of the square to which images are cropped at random, after a random scaling by 0.5 to 1.5
             and a random flip, as in DeepLabv2. None for whole images in their order, to test.
-        seed: Seed of order and crops.
+        seed: Seed of order and crops, which differ from epoch to epoch (`epoch`).
     """
     import keras
 
     class Batches(keras.utils.PyDataset):
-        def __init__(self):
-            super().__init__()
-            self.rng = np.random.default_rng(seed)
-            self.order = np.arange(len(pairs)) if crop is None else self.rng.permutation(len(pairs))
+        epoch = 0
 
         def __len__(self):
             return -(-len(pairs) // batch_size)
 
         def __getitem__(self, index):
-            chosen = [pairs[at] for at in self.order[index * batch_size : (index + 1) * batch_size]]
+            order = np.arange(len(pairs))
             if crop is not None:
-                chosen = [random_crop(x, y, crop, self.rng) for x, y in chosen]
+                order = np.random.default_rng([seed, self.epoch]).permutation(len(pairs))
+            chosen = [pairs[at] for at in order[index * batch_size : (index + 1) * batch_size]]
+            if crop is not None:
+                rng = np.random.default_rng([seed, self.epoch, 1 + index])
+                chosen = [random_crop(x, y, crop, rng) for x, y in chosen]
             return preprocess(np.stack([x for x, _ in chosen])), np.stack([y for _, y in chosen]).astype("int32")
-
-        def on_epoch_end(self):
-            if crop is not None:
-                self.order = self.rng.permutation(len(pairs))
 
     return Batches()
 

@@ -41,33 +41,49 @@ def test_training_logs_scales_and_sizes(tmp_path):
 @needs_mnist
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the log that is left open
 def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
-    options = ["--model", "NJetNIN", "--dataset", "mnist", "--epochs", "3", "--out", str(tmp_path), *map(str, SMALL)]
-    arguments = script.parse_arguments(options)
-
+    """It ends as it would have without: the same images in the same order, the same dropout, the same steps."""
     begun = []
 
     class Interruption(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             begun.append(epoch)
-            if begun == [0, 1]:
+
+        def on_train_batch_end(self, batch, logs=None):
+            if begun == [0, 1]:  # in the middle of an epoch
                 raise KeyboardInterrupt
 
+    def arguments(folder):
+        options = ["--model", "NJetNIN", "--dataset", "fashion_mnist", "--epochs", "3", "--out", tmp_path / folder]
+        return script.parse_arguments([*options, *SMALL])
+
+    whole = script.train(arguments("whole"))
     fit = keras.Model.fit
     monkeypatch.setattr(
         keras.Model, "fit", lambda *args, callbacks, **kw: fit(*args, callbacks=[*callbacks, Interruption()], **kw)
     )
     with pytest.raises(KeyboardInterrupt):
-        script.train(arguments)
-    results = script.train(arguments)
+        script.train(arguments("interrupted"))
+    with open(tmp_path / "interrupted" / "log.csv", "a") as file:
+        file.write("1,0.5,0.")  # as if killed while it was written
+    results = script.train(arguments("interrupted"))
     assert begun == [0, 1, 1, 2]
-    log = _training.read_log(tmp_path / "log.csv")
-    assert [row["epoch"] for row in log] == [0, 1, 2]
-    assert results["metrics"]["seconds"] == pytest.approx(sum(row["seconds"] for row in log))
-    assert script.train(arguments) == results  # which has ended, and is not repeated
+    logs = [_training.read_log(tmp_path / folder / "log.csv") for folder in ("whole", "interrupted")]
+    assert [row["epoch"] for row in logs[1]] == [0, 1, 2]
+    assert results["metrics"]["seconds"] == pytest.approx(sum(row["seconds"] for row in logs[1]))
+    for row, other in zip(*logs, strict=True):
+        assert all(other[name] == pytest.approx(row[name], rel=1e-4) for name in row if name != "seconds")
+    assert results["metrics"]["test_accuracy"] == pytest.approx(whole["metrics"]["test_accuracy"], abs=0.02)
+    ended, other = (script.make_model("NJetNIN", {"input_shape": (28, 28, 1)}, arguments("whole")) for _ in range(2))
+    ended.load_weights(tmp_path / "whole" / "model.weights.h5")
+    other.load_weights(tmp_path / "interrupted" / "model.weights.h5")
+    for one, two in zip(ended.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(two, one, rtol=1e-3, atol=1e-4)
+    assert script.train(arguments("interrupted")) == results  # which has ended, and is not repeated
     assert len(begun) == 4
-    arguments.learning_rate = 0.3
+    changed = arguments("interrupted")
+    changed.learning_rate = 0.3
     with pytest.raises(ValueError, match=r"another run, with {'learning_rate': 0.1}.* learning_rate=0.3$"):
-        script.train(arguments)
+        script.train(changed)
 
 
 def test_options_that_a_network_does_not_have_are_named_in_the_error():
@@ -111,6 +127,10 @@ def test_training_images_are_shuffled_cropped_and_flipped():
     arguments = script.parse_arguments(["--batch-size", "3", "--dataset", "cifar10"])
     batches = script.augmented_batches(x, np.arange(40), arguments)
     assert len(batches) == 14
+    first = batches[0][0]
+    np.testing.assert_array_equal(batches[0][0], first)  # nothing is drawn by reading
+    batches.epoch = 1
+    assert not np.array_equal(batches[0][0], first)
     seen = [batches[index] for index in range(14)]
     labels = np.concatenate([y for _, y in seen])
     assert sorted(labels) == list(range(40))
