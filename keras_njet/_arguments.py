@@ -24,6 +24,15 @@ def positive(name: str, value) -> float:
     return float(value)
 
 
+def max_sigma(value) -> float | str | None:
+    """The largest σ: a number, "auto" or None."""
+    if value is None or (isinstance(value, str) and value == "auto"):
+        return value
+    if isinstance(value, str):
+        raise ValueError(f'`max_sigma` must be a number above 0, "auto" or None. Received: max_sigma={value!r}')
+    return positive("max_sigma", value)
+
+
 def share(name: str, value) -> float:
     """A number of at least 0 and below 1."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < 1:

@@ -27,7 +27,7 @@ def read_value(variable) -> np.ndarray | None:
     """The value of a variable as float64 numbers, or None where it has none: while JAX traces a function."""
     try:
         with _outside_of_graphs():
-            return np.asarray(ops.convert_to_numpy(variable.value), "float64")
+            return np.asarray(ops.convert_to_numpy(_of_first_device(variable.value)), "float64")
     except (TypeError, NotImplementedError, RuntimeError):
         # TypeError: a JAX tracer, or a JAX variable between the batches of `fit`, whose value is in the training state.
         # The others: a TensorFlow placeholder and a torch tensor on the "meta" device, during shape inference.
@@ -40,8 +40,19 @@ def calling_model() -> tuple[keras.Model | None, str | None]:
     Found by walking up the Python frames from this call, looking at what each calls `self`. Keras' own record of the
     present call knows the model on TensorFlow and torch only, and never a model whose `train_step` calls another one.
     In a function of the user's own no such method is among the frames; then it is the outermost model, and None.
+
+    Of a model that TensorFlow has distributed, each replica runs in a thread of its own, while the method that runs the
+    model waits in another one.
     """
-    outermost, frame = None, sys._getframe(1)
+    outermost, method = _calling_model(sys._getframe(1))
+    if method is None and outermost is not None and _is_a_replica():
+        waiting = map(_calling_model, sys._current_frames().values())
+        method = next((method for model, method in waiting if model is outermost and method is not None), None)
+    return outermost, method
+
+
+def _calling_model(frame):
+    outermost = None
     while frame is not None:
         owner = frame.f_locals.get("self")
         if isinstance(owner, keras.Model):
@@ -50,6 +61,24 @@ def calling_model() -> tuple[keras.Model | None, str | None]:
             outermost = owner
         frame = frame.f_back
     return outermost, None
+
+
+def _is_a_replica():
+    """Whether this is one of several replicas of a function, that `tf.distribute` runs."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return tf.distribute.has_strategy() and not tf.distribute.in_cross_replica_context()
+
+
+def _of_first_device(value):
+    """A value, or of one that TensorFlow holds on several devices, where it is the same, that of the first."""
+    if keras.backend.backend() != "tensorflow":
+        return value
+    import tensorflow as tf
+
+    return value.values[0] if isinstance(value, tf.distribute.DistributedValues) else value
 
 
 def is_on_accelerator() -> bool:
@@ -86,6 +115,26 @@ def make_functions(model: keras.Model) -> None:
 def compile_arguments(model: keras.Model) -> dict:
     """The arguments that a model was compiled with, and the optimizer that it has."""
     return {**model._compile_config.config, "optimizer": model.optimizer}
+
+
+def exclude_from_weight_decay(optimizer, variable) -> None:
+    """Has an optimizer leave a variable out of its weight decay, also where the optimizer has been built.
+
+    Args:
+        optimizer: A Keras optimizer, or None.
+        variable: A `keras.Variable`.
+    """
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of a loss that is scaled
+    if not isinstance(optimizer, keras.optimizers.Optimizer) or not optimizer._use_weight_decay(variable):
+        return
+    key = optimizer._var_key(variable)
+    optimizer._exclude_from_weight_decay = {*getattr(optimizer, "_exclude_from_weight_decay", ()), key}
+    optimizer._exclude_from_weight_decay_cache.pop(key, None)
+
+
+def own_variables(layer: keras.Layer) -> list:
+    """The variables of a layer itself, in the order in which `save_own_variables` stores them as "0", "1", ..."""
+    return [*layer._trainable_variables, *layer._non_trainable_variables]
 
 
 def trains_step_by_step(model: keras.Model) -> bool:

@@ -19,6 +19,9 @@ from keras_njet._convolution.sizes import MAX_RADIUS
 DISCRETIZATIONS = ("sampled", "integrated")
 """What a pixel of a filter is: `gaussian_derivatives` at its centre, or `integrated_derivatives` over it."""
 
+LEAST_SIGMA = {"sampled": 0.6, "integrated": 0.5}
+"""σ in pixels below which a Gaussian cannot show its derivatives on the pixel grid, for each discretization."""
+
 
 def derivative_orders(order: int, axes: int) -> list[tuple[int, ...]]:
     """Lists the orders of the basis filters of an N-Jet on a grid of any number of axes.

@@ -33,6 +33,7 @@ import keras
 
 from keras_njet import _backend
 from keras_njet._convolution.sizes import first_that_reaches
+from keras_njet._resolution.limits import Limits
 from keras_njet._resolution.reaches import Options, Reaches
 
 _TRAINING = ("fit", "train_on_batch")
@@ -123,6 +124,25 @@ class Run:
         trains = self.phase == "training" if self.method is None else self.method in _TRAINING
         return self._follower().reach(scale, Options(extent, radii, of_steps, units, scale.trainable and trains))
 
+    def watch(self, layer, map_size, factor):
+        """Keeps the scales of a layer within their bounds while a model is trained, and from weight decay.
+
+        Weight decay would pull σ towards 1, which no network asks for; `sigma_regularizer` is there for those who do.
+
+        Args:
+            layer: An N-Jet layer.
+            map_size: Size of its input along each axis, in pixels; None or a tensor where it is not known.
+            factor: Number > 0, or one for each axis, by which σ is multiplied in this call.
+        """
+        for scale in layer.scales:
+            if scale.bound is not None:
+                scale.bound.see(map_size, factor, scale.per_axis)
+        if self.model is None or self.is_symbolic or self.method not in _TRAINING:
+            return
+        for scale in layer.scales:
+            _backend.exclude_from_weight_decay(self.model.optimizer, scale)
+        self._follower().limits.add(layer)
+
     def may_outgrow(self, scale) -> bool:
         """Whether filters may outgrow their reach before it is compared with σ.
 
@@ -158,6 +178,7 @@ class _Follower:
         self.model = model
         self.noted = {}  # (id of scale, axis, function, arguments) -> (scale, sizes in their order)
         self.reaches = Reaches()
+        self.limits = Limits()
         self.is_running = False
         self.is_due = False
         for method in ("reset_metrics", "make_predict_function"):
@@ -187,6 +208,8 @@ class _Follower:
             begins: Whether an epoch, evaluation or prediction begins.
         """
         self.is_due = False
+        if begins:
+            self.limits.tell()
         changed = [
             begins and self.reaches.begin(),
             self.reaches.are_outgrown(),

@@ -15,6 +15,10 @@ class ScaleVariable(keras.Variable):
     On JAX a variable has no value while a function is traced or between the batches of `fit`. All its changes outside a
     compiled function go through `assign`, though, so this variable keeps the last value it saw there.
 
+    A rate ρ makes σ learn ρ times as fast by any optimizer: the variable holds log2(σ) / ρ, and its gradient is that of
+    log2 σ. So the steps of an optimizer are what they were, and each counts ρ times, whether it follows the size of the
+    gradient, as that of gradient descent, or not, as that of Adam.
+
     Args:
         sigma: Initial σ > 0 in pixels, a number or an array that can be broadcast to `shape`.
         trainable: Whether σ is learned.
@@ -23,7 +27,9 @@ class ScaleVariable(keras.Variable):
         name: Name of the variable.
         shape: `()` for one scale; else the number of scales, or of axes, or both.
         per_axis: Whether the last axis of `shape` stands for the axes of the feature map.
-        unit: Number > 0 in pixels, or one for each axis, of the regulariser and the constraint.
+        unit: Number > 0 in pixels, or one for each axis, of the regulariser, the constraint and `largest`.
+        rate: Number ρ > 0, by which the learning rate of σ is multiplied.
+        largest: Number > 0 in units, which σ does not exceed by training; "auto" for half the feature map; or None.
     """
 
     def __init__(
@@ -36,13 +42,26 @@ class ScaleVariable(keras.Variable):
         shape: tuple[int, ...] = (),
         per_axis: bool = False,
         unit: float | tuple[float, ...] = 1.0,
+        rate: float = 1.0,
+        largest: float | str | None = None,
     ):
         self.per_axis = per_axis
-        self._last_seen = np.broadcast_to(np.log2(sigma), shape)
-        initializer = keras.initializers.Constant(np.log2(sigma))
-        super().__init__(initializer, shape=shape, dtype="float32", trainable=trainable, autocast=False, name=name)
-        self.regularizer = None if regularizer is None else _OfSigma(regularizer, unit)
-        self.constraint = None if constraint is None else _OnSigma(constraint, unit)
+        self.rate = rate
+        self.initial = np.broadcast_to(sigma, shape)
+        self._last_seen = np.log2(self.initial) / rate
+        initializer = keras.initializers.Constant(np.log2(sigma) / rate)
+        super().__init__(
+            initializer,
+            shape=shape,
+            dtype="float32",
+            trainable=trainable,
+            autocast=False,
+            aggregation="only_first_replica",  # for constraints: all replicas of a model assign the same
+            name=name,
+        )
+        self.bound = None if largest is None else _Bound(float(np.max(sigma)), largest, unit)
+        self.regularizer = None if regularizer is None else _OfSigma(regularizer, unit, rate)
+        self.constraint = None if constraint is self.bound is None else _OnSigma(constraint, self.bound, unit, rate)
 
     def assign(self, value):
         value = super().assign(value)
@@ -53,16 +72,28 @@ class ScaleVariable(keras.Variable):
         """Takes note of the value that this variable has, though it can't be read at present."""
         self._last_seen = value
 
+    def assign_sigma(self, sigma):
+        """Gives it another σ, in pixels."""
+        self.assign(np.log2(sigma) / self.rate)
+
+    def multiply(self, factor):
+        """Multiplies σ by a number, or by one for each axis; σ keeps the precision that it has."""
+        self.assign(self.value + ops.convert_to_tensor(np.log2(factor) / self.rate, self.dtype))
+
+    def log2(self):
+        """Computes log2 σ as a differentiable tensor of the shape of the variable."""
+        return _log2_sigma(self.value, self.rate)
+
     def sigma(self, dtype: str = "float32"):
         """Computes σ as a differentiable tensor of the shape of the variable, in pixels."""
-        return ops.exp(math.log(2.0) * ops.cast(self.value, dtype))
+        return ops.exp(math.log(2.0) * ops.cast(self.log2(), dtype))
 
     def numbers(self) -> np.ndarray:
         """Reads σ as float64 numbers, in pixels, in the shape of the variable; also while a function is traced."""
         value = read_value(self)
         if value is not None:
             self._last_seen = value
-        return 2.0 ** np.minimum(self._last_seen, 1023.0)
+        return 2.0 ** np.minimum(self.rate * self._last_seen, 1023.0)
 
     def largest(self, axis: int | None = None) -> float:
         """Reads the largest σ, which decides the support: of all, or along one axis of the feature map, from 0 on."""
@@ -70,24 +101,64 @@ class ScaleVariable(keras.Variable):
         return float(np.max(numbers[..., axis] if self.per_axis and axis is not None else numbers))
 
 
-class _OfSigma:
-    """Makes a regulariser of σ one of log2 σ."""
+class _Bound:
+    """The largest σ that training may reach: by default half of the feature map.
 
-    def __init__(self, regularizer, unit):
+    A filter that is wider shows nothing more: with the usual extent of 2 it already covers the whole map from each of
+    its pixels. A scale that is larger to begin with is its own bound.
+
+    Args:
+        start: The largest initial σ, in pixels.
+        largest: Number > 0 in units, or "auto".
+        unit: Number > 0 in pixels, or one for each axis.
+    """
+
+    def __init__(self, start, largest, unit):
+        self.start = start
+        self.follows_map = largest == "auto"
+        self.pixels = None if self.follows_map else np.maximum(np.multiply(largest, unit), start)
+
+    def see(self, sizes, factor, per_axis):
+        """Takes note of a feature map: its known sizes along all axes, and what σ is multiplied by on it."""
+        known = [size for size in sizes if isinstance(size, int)]
+        if self.follows_map and len(known) == len(sizes):
+            halves = np.array(known if per_axis else max(known)) / (2.0 * factor)
+            self.pixels = np.maximum(halves, self.start)
+
+
+def _log2_sigma(value, rate):
+    """log2 σ of the value of a variable that learns at a rate; its gradient is that of the value."""
+    return value if rate == 1.0 else value + ops.stop_gradient((rate - 1.0) * value)
+
+
+class _OfSigma:
+    """Makes a regulariser of σ one of the variable."""
+
+    def __init__(self, regularizer, unit, rate):
         self.regularizer = regularizer
         self.log2_unit = np.log2(unit).astype("float32")
+        self.rate = rate
 
-    def __call__(self, log2_sigma):
-        return self.regularizer(ops.power(2.0, log2_sigma - self.log2_unit))
+    def __call__(self, value):
+        return self.regularizer(ops.power(2.0, _log2_sigma(value, self.rate) - self.log2_unit))
 
 
 class _OnSigma:
-    """Makes a constraint on σ one on log2 σ."""
+    """Makes a constraint on σ, a bound or both one on the variable.
 
-    def __init__(self, constraint, unit):
+    Keras applies it after each step of an optimizer. So σ has its gradient on the bound, too, and can come back.
+    """
+
+    def __init__(self, constraint, bound, unit, rate):
         self.constraint = constraint
+        self.bound = bound
         self.log2_unit = np.log2(unit).astype("float32")
+        self.rate = rate
 
-    def __call__(self, log2_sigma):
-        sigma = self.constraint(ops.power(2.0, log2_sigma - self.log2_unit))
-        return ops.log2(ops.maximum(sigma, keras.config.epsilon())) + self.log2_unit
+    def __call__(self, value):
+        if self.constraint is not None:
+            sigma = self.constraint(ops.power(2.0, self.rate * value - self.log2_unit))
+            value = (ops.log2(ops.maximum(sigma, keras.config.epsilon())) + self.log2_unit) / self.rate
+        if self.bound is not None and self.bound.pixels is not None:
+            value = ops.minimum(value, (np.log2(self.bound.pixels) / self.rate).astype("float32"))
+        return value

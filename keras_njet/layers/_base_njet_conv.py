@@ -38,6 +38,8 @@ class BaseNJetConv(NJetLayer):
         unit,
         discretization,
         learn_sigma,
+        sigma_learning_rate,
+        max_sigma,
         isotropic,
         sigma_sharing,
         subsample_rate,
@@ -66,6 +68,8 @@ class BaseNJetConv(NJetLayer):
         self.unit = _arguments.unit(unit, self.rank, self.isotropic)
         self.discretization = _arguments.one_of("discretization", discretization, DISCRETIZATIONS)
         self.learn_sigma = bool(learn_sigma)
+        self.sigma_learning_rate = _arguments.positive("sigma_learning_rate", sigma_learning_rate)
+        self.max_sigma = _arguments.max_sigma(max_sigma)
         self.sigma_sharing = _arguments.sigma_sharing(sigma_sharing)
         self.subsample_rate = None if subsample_rate is None else _arguments.positive("subsample_rate", subsample_rate)
         if self.subsample_rate is not None:
@@ -128,6 +132,8 @@ class BaseNJetConv(NJetLayer):
             shape=self.sharing(channels).shape + (() if self.isotropic else (self.rank,)),
             per_axis=not self.isotropic,
             unit=self.unit,
+            rate=self.sigma_learning_rate,
+            largest=self.max_sigma,
         )
         self.built = True
 
@@ -140,6 +146,7 @@ class BaseNJetConv(NJetLayer):
     def convolution_op(self, x, factor=1.0):
         """Convolves a "channels_last" feature map with σ times a factor; neither bias nor activation."""
         run = Run(x)
+        run.watch(self, spatial(x.shape, "channels_last"), factor)
         convolution = self._convolution([self._axis(x, index, run, factor) for index in range(self.rank)], factor)
         self._map_size = convolution.workload.out_size
         # The extent times the factor does for a filter's radius what σ times the factor does, and needs no other σ.
@@ -199,7 +206,7 @@ class BaseNJetConv(NJetLayer):
     @sigma.setter
     def sigma(self, value):
         self._require_built("sigma")
-        self.log2_sigma.assign(np.log2(_arguments.sigmas(value, tuple(self.log2_sigma.shape))))
+        self.log2_sigma.assign_sigma(_arguments.sigmas(value, tuple(self.log2_sigma.shape)))
 
     @property
     def kernel_sizes(self):
@@ -268,6 +275,8 @@ class BaseNJetConv(NJetLayer):
             "unit": self.unit,
             "discretization": self.discretization,
             "learn_sigma": self.learn_sigma,
+            "sigma_learning_rate": self.sigma_learning_rate,
+            "max_sigma": self.max_sigma,
             "isotropic": self.isotropic,
             "sigma_sharing": self.sigma_sharing,
             "subsample_rate": self.subsample_rate,

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_njet._backend import own_variables
 from keras_njet._resolution.scale import ScaleVariable
 
 AXIS_NAMES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
@@ -59,6 +60,24 @@ class NJetLayer(keras.layers.Layer):
     def resolution(self) -> dict[str, float]:
         """The present scales and sizes by their names, as numbers in pixels, as logs have them."""
         return {}
+
+    def save_own_variables(self, store):
+        """Stores log2 σ whatever `sigma_learning_rate` is, so that weights can be loaded with another."""
+        stored = {}
+        super().save_own_variables(stored)
+        stored |= {name: scale.rate * keras.ops.convert_to_numpy(scale) for name, scale in self._stored_scales()}
+        for name, value in stored.items():
+            store[name] = value
+
+    def load_own_variables(self, store):
+        super().load_own_variables(store)
+        for name, scale in self._stored_scales():
+            scale.assign(np.asarray(store[name]) / scale.rate)
+
+    def _stored_scales(self):
+        """Scales that do not hold log2 σ itself, and the names by which they are stored."""
+        variables = own_variables(self) if any(scale.rate != 1.0 for scale in self.scales) else []
+        return [(str(index), scale) for index, scale in enumerate(variables) if isinstance(scale, ScaleVariable)]
 
     def _require_built(self, name):
         if not self.built:

@@ -1,13 +1,13 @@
 """`NJetASPP`, a spatial pyramid whose scales are learned."""
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_njet import _arguments
 from keras_njet._convolution import costs, evaluations, sizes
 from keras_njet._convolution.sampling import Axis
 from keras_njet._convolution.scale_space import DISCRETIZATIONS, derivative_orders
+from keras_njet._resolution.following import Run
 from keras_njet._resolution.scale import ScaleVariable
 from keras_njet.layers._data_formats import channels_last, from_channels_last, shape_of, spatial
 from keras_njet.layers._njet_layer import NJetLayer
@@ -30,6 +30,7 @@ class NJetASPP(NJetLayer):
         unit: As in `keras_njet.NJetConv2D`. Defaults to 1.
         discretization: "sampled" or "integrated", as in `keras_njet.NJetConv2D`. Defaults to "sampled".
         learn_sigma: Whether the scales are trained. Defaults to True.
+        sigma_learning_rate, max_sigma: As in `keras_njet.NJetConv2D`.
         tied: Whether all scales share the coefficients. Defaults to True.
         use_bias: Whether to add a bias. Defaults to True.
         data_format: "channels_last" or "channels_first". Defaults to `keras.config.image_data_format()`.
@@ -70,6 +71,8 @@ class NJetASPP(NJetLayer):
         unit: float = 1.0,
         discretization: str = "sampled",
         learn_sigma: bool = True,
+        sigma_learning_rate: float = 1.0,
+        max_sigma: float | str | None = "auto",
         tied: bool = True,
         use_bias: bool = True,
         data_format: str | None = None,
@@ -85,6 +88,8 @@ class NJetASPP(NJetLayer):
         self.unit = _arguments.positive("unit", unit)
         self.discretization = _arguments.one_of("discretization", discretization, DISCRETIZATIONS)
         self.learn_sigma = bool(learn_sigma)
+        self.sigma_learning_rate = _arguments.positive("sigma_learning_rate", sigma_learning_rate)
+        self.max_sigma = _arguments.max_sigma(max_sigma)
         self.tied = bool(tied)
         self.use_bias = bool(use_bias)
         self.data_format = _arguments.data_format(data_format)
@@ -107,13 +112,21 @@ class NJetASPP(NJetLayer):
         ]
         self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros") if self.use_bias else None
         self.log2_sigmas = [
-            ScaleVariable(sigma, self.learn_sigma, name=f"log2_sigma_{index}")
+            ScaleVariable(
+                sigma,
+                self.learn_sigma,
+                name=f"log2_sigma_{index}",
+                unit=self.unit,
+                rate=self.sigma_learning_rate,
+                largest=self.max_sigma,
+            )
             for index, sigma in enumerate(self.initial_sigma)
         ]
         self.built = True
 
     def call(self, inputs, factor=1.0):
         x = channels_last(inputs, self.data_format)
+        Run(x).watch(self, spatial(x.shape, "channels_last"), factor)
         convolution = self._convolution(ops.shape(x)[1:3], factor)
         (evaluation,) = evaluations.choices(
             convolution.workload, costs.prices("training"), implementation="matrix", scales=len(self.log2_sigmas)
@@ -142,7 +155,7 @@ class NJetASPP(NJetLayer):
         self._require_built("sigma")
         sigmas = _arguments.sigmas(value, (len(self.log2_sigmas),))
         for scale, sigma in zip(self.log2_sigmas, sigmas, strict=True):
-            scale.assign(np.log2(sigma))
+            scale.assign_sigma(sigma)
 
     @property
     def kernel_sizes(self):
@@ -177,6 +190,8 @@ class NJetASPP(NJetLayer):
             "unit": self.unit,
             "discretization": self.discretization,
             "learn_sigma": self.learn_sigma,
+            "sigma_learning_rate": self.sigma_learning_rate,
+            "max_sigma": self.max_sigma,
             "tied": self.tied,
             "use_bias": self.use_bias,
             "data_format": self.data_format,

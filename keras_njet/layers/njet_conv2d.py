@@ -34,6 +34,11 @@ class NJetConv2D(NJetConv):
             the derivatives are. Coefficients mean nearly the same with both. A live "integrated" layer is not exported
             to LiteRT for unknown sizes, nor from JAX to SavedModel; `keras_njet.freeze` helps. Defaults to "sampled".
         learn_sigma: Whether σ is trained. Defaults to True.
+        sigma_learning_rate: Number ρ > 0, by which any optimizer's learning rate is multiplied for σ. Defaults to 1.
+        max_sigma: The largest σ that training may reach, a number in pixels, or other units (`unit`). "auto": half of
+            the feature map along its longest axis, or along each with `isotropic=False`. With an `extent` of 2 a filter
+            then covers the map from each of its pixels. None: no bound. A layer is never held below the σ that it
+            starts with. Defaults to "auto".
         isotropic: Whether one σ serves all axes. If False, each axis of the feature map has its own, and its own size
             of the filters: for pixels that are not square. Defaults to True.
         sigma_sharing: Which filters share a σ. "layer": all do, as in the paper. "filter": each filter has its own.

@@ -20,10 +20,10 @@ class NJetDepthwiseConv1D(NJetDepthwiseConv):
             `isotropic=False`, a number for each axis. Defaults to 1.
         extent: Number k > 0, half-width of the filters in units of σ. Defaults to 2.
         isotropic: Whether one σ serves all axes. Defaults to True.
-        unit, discretization, learn_sigma, sigma_sharing, subsample_rate, strides, padding, data_format, activation,
-            use_bias, implementation, coefficient_initializer, bias_initializer, coefficient_regularizer,
-            sigma_regularizer, bias_regularizer, activity_regularizer, coefficient_constraint, sigma_constraint,
-            bias_constraint: As in `keras_njet.NJetDepthwiseConv2D`.
+        unit, discretization, learn_sigma, sigma_learning_rate, max_sigma, sigma_sharing, subsample_rate, strides,
+            padding, data_format, activation, use_bias, implementation, coefficient_initializer, bias_initializer,
+            coefficient_regularizer, sigma_regularizer, bias_regularizer, activity_regularizer, coefficient_constraint,
+            sigma_constraint, bias_constraint: As in `keras_njet.NJetDepthwiseConv2D`.
         **kwargs: `name`, `dtype`, `trainable` of the layer. σ is float32 under every dtype policy.
 
     Input shape:

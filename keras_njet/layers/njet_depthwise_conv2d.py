@@ -18,8 +18,9 @@ class NJetDepthwiseConv2D(NJetDepthwiseConv):
             by name.
         sigma_sharing: "layer", "input" for a σ for each channel of the input, or an integer for that many groups of
             channels with one each, see `keras_njet.NJetConv2D`. Defaults to "layer".
-        order, sigma, extent, unit, discretization, learn_sigma, isotropic, subsample_rate, strides, padding,
-            data_format, activation, use_bias, implementation: As in `keras_njet.NJetConv2D`.
+        order, sigma, extent, unit, discretization, learn_sigma, sigma_learning_rate, max_sigma, isotropic,
+            subsample_rate, strides, padding, data_format, activation, use_bias, implementation: As in
+            `keras_njet.NJetConv2D`.
         coefficient_initializer, bias_initializer, coefficient_regularizer, sigma_regularizer, bias_regularizer,
             activity_regularizer, coefficient_constraint, sigma_constraint, bias_constraint: As in
             `keras_njet.NJetConv2D`. The coefficients have the shape `(basis, 1, channels·depth_multiplier)`.

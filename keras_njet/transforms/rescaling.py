@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_njet import _arguments
 from keras_njet._backend import copy_of, inner_layers, is_graph, maker
-from keras_njet._convolution.scale_space import DISCRETIZATIONS
+from keras_njet._convolution.scale_space import DISCRETIZATIONS, LEAST_SIGMA
 from keras_njet._convolution.sizes import rounded
 from keras_njet.initializers import NJetVarianceScaling
 from keras_njet.inspection.summary import format_sigmas, layers_by_path, map_size, shapes_of_layers, sigmas_of, table
@@ -20,9 +20,6 @@ from keras_njet.layers._data_formats import spatial
 from keras_njet.layers._njet_layer import NJetLayer
 from keras_njet.layers.scaled_pooling import POOLINGS
 from keras_njet.transforms._rebuilding import Rebuilding, check_graph, copy_weights, visit_calls
-
-LEAST_SIGMA = {"sampled": 0.6, "integrated": 0.5}
-"""σ in pixels below which a Gaussian cannot show its derivatives on the pixel grid, for each discretization."""
 
 _CONVOLUTIONS = (
     keras.layers.Conv1D,
@@ -353,7 +350,7 @@ class Rescaling(Rebuilding):
         copy_weights(layer, copy)
         if isinstance(layer, NJetLayer) and id(layer) in self.plan.enlarged:
             for scale in copy.scales:
-                scale.assign(scale.value + keras.ops.convert_to_tensor(np.log2(self.factor), scale.dtype))
+                scale.multiply(self.factor)
 
     def pooling(self, layer):
         """What pools an enlarged map; the layer of Keras itself where windows have their original size again."""

@@ -297,7 +297,7 @@ def test_fit_trains_sigma_in_one_compilation(monkeypatch):
     calls = []
     call = NJetConv2D.call
     monkeypatch.setattr(NJetConv2D, "call", lambda self, inputs: calls.append(1) or call(self, inputs))
-    layer = NJetConv2D(3, sigma_regularizer=lambda sigma: -ops.log(sigma))  # which makes σ grow
+    layer = NJetConv2D(3, max_sigma=None, sigma_regularizer=lambda sigma: -ops.log(sigma))  # which makes σ grow
     model = keras.Sequential([keras.Input((8, 8, 1)), layer, keras.layers.GlobalMaxPooling2D()])
     model.compile(keras.optimizers.SGD(0.1), "mse")
     x, y = np.zeros((8, 8, 8, 1)), np.zeros((8, 3))

@@ -1,0 +1,53 @@
+"""Guards that scales which leave the useful range are told of, once and by name."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_njet
+
+X, Y = np.zeros((2, 12, 12, 1), "float32"), np.zeros((2, 12, 12, 2), "float32")
+
+
+def make_model(**options):
+    layers = [keras_njet.NJetConv2D(2, name=name, **options) for name in ("near", "far")]
+    model = keras.Sequential([keras.Input((12, 12, 1)), *layers])
+    model.compile("sgd", "mse")
+    return model
+
+
+@pytest.mark.parametrize(
+    ("sigma", "text"),
+    [(6.0, r"'far' \(σ = 6\).*`max_sigma`"), (0.4, r"'far' \(σ = 0.4\).*0.6 for 'sampled'")],
+)
+def test_a_scale_out_of_its_range_is_told_of_once(sigma, text):
+    model = make_model()
+    model.fit(X, Y, verbose=0)
+    far = model.get_layer("far")
+    far.log2_sigma.assign(np.log2(sigma))
+    with pytest.warns(UserWarning, match=text) as told:
+        model.fit(X, Y, verbose=0)
+    (message,) = [str(one.message) for one in told if one.category is UserWarning]
+    assert "near" not in message
+    model.fit(X, Y, epochs=2, verbose=0)  # another warning would be an error
+
+
+@pytest.mark.parametrize("sigma", [0.4, 6.0])
+def test_scales_that_are_not_trained_may_be_anything(sigma):
+    model = make_model(learn_sigma=False, sigma=sigma)
+    model.fit(X, Y, epochs=2, verbose=0)
+    model.evaluate(X, Y, verbose=0)
+
+
+def test_integrated_filters_may_be_smaller():
+    model = make_model(discretization="integrated", sigma=0.55)
+    model.fit(X, Y, epochs=2, verbose=0)
+    assert model.get_layer("far").sigma_numbers() == pytest.approx(0.55, rel=1e-3)
+
+
+def test_a_scale_that_is_not_a_number_is_told_of_by_the_name_of_its_layer():
+    model = make_model(implementation="matrix")
+    model.fit(X, Y, verbose=0)
+    model.get_layer("far").log2_sigma.assign(np.nan)
+    with pytest.warns(UserWarning, match=r"σ is NaN in 'far'.*`keras.callbacks.TerminateOnNaN`"):
+        model.fit(X, Y, verbose=0)
