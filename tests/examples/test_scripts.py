@@ -1,8 +1,10 @@
 """Guards the examples: each is short, stands alone, runs from any folder and gives what it promises."""
 
 import ast
+import os
 import re
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,7 +12,7 @@ from PIL import Image
 from tests.helpers import ROOT, on, run, waves
 
 SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
-PUBLIC = {"keras", "keras_njet", "numpy", "matplotlib", "sklearn", "PIL", "aeon", "sys"}
+PUBLIC = {"keras", "keras_njet", "numpy", "matplotlib", "sklearn", "PIL", "aeon", "sys", "tensorflow", "torch"}
 AEON = """
 import numpy as np
 
@@ -38,7 +40,8 @@ def test_a_script_is_short_and_imports_nothing_of_its_neighbours(script):
 def test_there_is_nothing_else_in_the_folder():
     assert {path.name for path in (ROOT / "examples").iterdir()} - {"__pycache__"} == {
         "learn_resolution.py", "classify_series.py", "segment_volume.py", "fit_filters.py", "convert_model.py",
-        "any_size.py", "receptive_field.py", "tour.ipynb",
+        "any_size.py", "receptive_field.py", "distribute_jax.py", "distribute_tensorflow.py", "distribute_torch.py",
+        "tour.ipynb",
     }  # fmt: skip
 
 
@@ -51,6 +54,31 @@ def run_example(name, folder, *arguments, **variables):
         assert path.read_bytes().startswith(b"\x89PNG")
         assert f"drawn in {path.name}" in output
     return output
+
+
+BACKEND = keras.backend.backend()
+
+
+@pytest.mark.parametrize("arguments", [(), ("coefficients",)] if BACKEND == "jax" else [()])
+def test_training_on_two_devices_is_that_on_one(arguments, tmp_path):
+    """The same losses, and the same model: saved on two devices, it is loaded on one."""
+    losses, models = [], []
+    for count in (1, 2):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"
+        given = arguments if BACKEND == "jax" else (count,)
+        output = run(ROOT / "examples" / f"distribute_{BACKEND}.py", *given, cwd=folder, XLA_FLAGS=flags)
+        assert f"{count} device(s), epoch 4" in output
+        losses.append([float(loss) for loss in re.findall(r"loss ([\d.]+)", output)])
+        models.append(keras.models.load_model(folder / "distributed.keras"))
+    if arguments:
+        assert "PartitionSpec(None, None, 'filters'" in output
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert losses[0][-1] < losses[0][0]
+    for one, two in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_allclose(two, one, rtol=1e-3, atol=1e-5)
+    assert models[0].layers[0].sigma_numbers() != pytest.approx(1.0, abs=1e-3)  # has been learned
 
 
 def last_accuracy(output):
