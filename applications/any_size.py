@@ -14,6 +14,8 @@ back to the size of the training, and
       + integrated          and filters integrated over pixels, with the statistics
     N-Jet-NIN, channels     `keras_njet.ScaleChannels` with factors 1, √2, 2, 2√2 and 4, pooled by their maximum; they
                             do not know how large the images are
+      trained through them  and trained a little more, on images of the original size, through channels with factors ½,
+                            1/√2, 1, √2 and 2, of which half are left out for each image
 
 Writes into --out: table.md, results.json (accuracy and milliseconds an image of each network, seed, factor and method)
 and accuracy.png. Options of train_classifier can be given. A run that was interrupted goes on where it stopped.
@@ -32,6 +34,7 @@ from applications.data_sets import images
 
 FACTORS = tuple(2.0 ** (half / 2) for half in range(-2, 5))
 CHANNELS = tuple(2.0 ** (half / 2) for half in range(5))
+TRAINED_CHANNELS = tuple(2.0 ** (half / 2) for half in range(-2, 3))
 METHODS = {
     "NIN": ("as it is", "images resized back", "converted, rescaled, statistics", "last layer tuned"),
     "NJetNIN": (
@@ -41,6 +44,7 @@ METHODS = {
         "rescaled, statistics",
         "rescaled, integrated, statistics",
         "scale channels",
+        "scale channels, trained through them",
     ),
 }
 NAMES = {"NIN": "NIN", "NJetNIN": "N-Jet-NIN"}
@@ -62,7 +66,8 @@ def parse_arguments(given=None):
     parser.add_argument("--factors", type=float, nargs="+", default=FACTORS, help="default: ½ to 4 in steps of √2")
     parser.add_argument("--evaluated", type=int, default=2000, help="evaluate on the first so many test images")
     parser.add_argument("--statistics", type=int, default=1000, help="images of which batch statistics are taken")
-    parser.add_argument("--tuned-on", type=int, default=5000, help="images on which the last layer is trained")
+    parser.add_argument("--tuned-on", type=int, default=5000, help="images to train the last layer, or channels, on")
+    parser.add_argument("--channel-epochs", type=int, default=4, help="of the training through scale channels")
     arguments = parser.read(given, pass_on=True)
     arguments.epochs = arguments.epochs or EPOCHS[arguments.dataset]
     if arguments.released and (arguments.dataset != "fashion_mnist" or arguments.seeds > 1):
@@ -90,9 +95,10 @@ def train_and_evaluate(name, arguments, seed):
     model = application(weights=weights, input_shape=shape, width=arguments.width, classifier_activation=None)
     data = Data(arguments)
     found = {method: {} for method in METHODS[name]}
+    tuned = {method: trained_through_channels(model, data, arguments, seed) for method in found if "through" in method}
     for factor in arguments.factors:
         for method in METHODS[name]:
-            accuracy, milliseconds = evaluate(model, method, factor, data, seed)
+            accuracy, milliseconds = evaluate(tuned.get(method, model), method, factor, data, seed)
             found[method][f"{factor:.3g}"] = {"accuracy": accuracy, "milliseconds": milliseconds}
             print(f"  ×{factor:.2f} {method}: {accuracy:.4f}, {milliseconds:.1f} ms an image", flush=True)
     return {**trained, "methods": found}
@@ -170,7 +176,7 @@ def prepare(model, method, factor, data, seed):
         elif method.startswith("rescaled"):
             discretization = "integrated" if "integrated" in method else None
             prepared = keras_njet.rescale(model, factor, discretization=discretization)
-        elif method == "scale channels":
+        elif method.startswith("scale channels"):
             prepared = keras_njet.ScaleChannels(copy_of(model), CHANNELS)
         elif method == "last layer tuned":
             prepared = copy_of(model)
@@ -182,6 +188,25 @@ def prepare(model, method, factor, data, seed):
         keras.utils.set_random_seed(seed)
         tune_last_layer(prepared, data.at(data.train[0], factor), data.train[1])
     return prepared
+
+
+def trained_through_channels(model, data, arguments, seed):
+    """A copy of a network that has been trained a little more, so that channels of all scales are right or silent."""
+    import keras
+
+    import keras_njet
+
+    keras.utils.set_random_seed(seed)
+    x, y = (part[: arguments.tuned_on] for part in data.train)
+    trained = copy_of(model)
+    channels = keras_njet.ScaleChannels(trained, TRAINED_CHANNELS, dropout=0.5, seed=seed)
+    steps = arguments.channel_epochs * -(-len(x) // BATCH_SIZE)
+    channels.compile(
+        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, steps)),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    channels.fit(data.at(x, 1.0), y, batch_size=BATCH_SIZE, epochs=arguments.channel_epochs, verbose=2)
+    return trained
 
 
 def copy_of(model):
