@@ -15,7 +15,8 @@ back to the size of the training, and
     N-Jet-NIN, channels     `keras_njet.ScaleChannels` with factors 1, √2, 2, 2√2 and 4, pooled by their maximum; they
                             do not know how large the images are
       trained through them  and trained a little more, on images of the original size, through channels with factors ½,
-                            1/√2, 1, √2 and 2, of which half are left out for each image
+                            1/√2, 1, √2 and 2, of which half are left out for each image; with statistics from the same
+                            images
 
 Writes into --out: table.md, results.json (accuracy and milliseconds an image of each network, seed, factor and method)
 and accuracy.png. Options of train_classifier can be given. A run that was interrupted goes on where it stopped.
@@ -64,6 +65,7 @@ def parse_arguments(given=None):
     parser.add_argument("--width", type=float, default=0.25, help="multiplies all numbers of filters")
     parser.add_argument("--dropout", type=float, default=0.2)
     parser.add_argument("--factors", type=float, nargs="+", default=FACTORS, help="default: ½ to 4 in steps of √2")
+    parser.add_argument("--methods", nargs="+", choices=_names(), default=_names(), help="default: all", metavar="M")
     parser.add_argument("--evaluated", type=int, default=2000, help="evaluate on the first so many test images")
     parser.add_argument("--statistics", type=int, default=1000, help="images of which batch statistics are taken")
     parser.add_argument("--tuned-on", type=int, default=5000, help="images to train the last layer, or channels, on")
@@ -75,9 +77,18 @@ def parse_arguments(given=None):
     return arguments
 
 
+def _names():
+    """All methods, each once."""
+    return list(dict.fromkeys(method for methods in METHODS.values() for method in methods))
+
+
 def measure(arguments):
     """Trains both networks with each seed, and evaluates them at each factor."""
-    networks = [({"network": name}, functools.partial(train_and_evaluate, name, arguments)) for name in METHODS]
+    networks = [
+        ({"network": name}, functools.partial(train_and_evaluate, name, arguments))
+        for name, methods in METHODS.items()
+        if set(methods) & set(arguments.methods)
+    ]
     return {"runs": _results.collect(arguments, networks)}
 
 
@@ -94,10 +105,10 @@ def train_and_evaluate(name, arguments, seed):
     # Logits, which scale channels pool.
     model = application(weights=weights, input_shape=shape, width=arguments.width, classifier_activation=None)
     data = Data(arguments)
-    found = {method: {} for method in METHODS[name]}
+    found = {method: {} for method in METHODS[name] if method in arguments.methods}
     tuned = {method: trained_through_channels(model, data, arguments, seed) for method in found if "through" in method}
     for factor in arguments.factors:
-        for method in METHODS[name]:
+        for method in found:
             accuracy, milliseconds = evaluate(tuned.get(method, model), method, factor, data, seed)
             found[method][f"{factor:.3g}"] = {"accuracy": accuracy, "milliseconds": milliseconds}
             print(f"  ×{factor:.2f} {method}: {accuracy:.4f}, {milliseconds:.1f} ms an image", flush=True)
@@ -206,6 +217,7 @@ def trained_through_channels(model, data, arguments, seed):
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
     channels.fit(data.at(x, 1.0), y, batch_size=BATCH_SIZE, epochs=arguments.channel_epochs, verbose=2)
+    keras_njet.adapt_batch_statistics(trained, data.statistics(1.0), batch_size=BATCH_SIZE, verbose=0)
     return trained
 
 
@@ -236,9 +248,9 @@ def report(results, folder):
 
 def curves(results):
     """For each network and method: the accuracies of all seeds at each factor, and the milliseconds an image."""
-    for network, methods in METHODS.items():
+    for network in METHODS:
         rows = _results.select(results["runs"], network=network)
-        for method in methods:
+        for method in rows[0]["methods"] if rows else ():
             found = [row["methods"][method] for row in rows]
             accuracies = {factor: [one[factor]["accuracy"] for one in found] for factor in found[0]}
             milliseconds = {factor: [one[factor]["milliseconds"] for one in found] for factor in found[0]}

@@ -12,7 +12,7 @@ from tests.helpers import DATA, on_torch, results_of, run, skip_without
 def test_released_networks_keep_their_accuracy_on_enlarged_images(tmp_path):
     skip_without("fashion-mnist")
     given = ("--backend", "torch", "--data-dir", DATA, "--released", "--seeds", 1, "--factors", 1.5, "--out", tmp_path)
-    few = ("--evaluated", 200, "--statistics", 50, "--tuned-on", 50)
+    few = ("--evaluated", 200, "--statistics", 50, "--tuned-on", 50, "--channel-epochs", 1)
     output = run("-m", "applications.any_size", *given, *few)
     plain, njet = json.loads((tmp_path / "results.json").read_text())["runs"]
     accuracy = {method: found["1.5"]["accuracy"] for method, found in njet["methods"].items()}
@@ -41,3 +41,14 @@ def test_released_weights_are_of_one_data_set_and_one_seed():
     with pytest.raises(SystemExit):
         any_size.parse_arguments(["--released"])
     assert any_size.parse_arguments(["--dataset", "cifar10"]).epochs == 12
+
+
+def test_some_methods_alone():
+    chosen = ["rescaled", "scale channels"]
+    arguments = any_size.parse_arguments(["--methods", *chosen, "--released", "--seeds", "1"])
+    assert arguments.methods == chosen
+    row = {"network": "NJetNIN", "seed": 0, "methods": {m: {"1": {"accuracy": 0.5, "milliseconds": 1}} for m in chosen}}
+    table = any_size.format_table(results_of([row], seeds=1))
+    assert [line.split(" | ")[1] for line in table.splitlines()[2:4]] == chosen
+    with pytest.raises(SystemExit):
+        any_size.parse_arguments(["--methods", "magic", "--released", "--seeds", "1"])
