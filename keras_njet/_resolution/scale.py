@@ -104,9 +104,9 @@ class ScaleVariable(keras.Variable):
 class _Bound:
     """The largest σ that training may reach: by default half of the feature map.
 
-    A filter that is wider shows hardly more: with the usual extent of 2 it covers the whole map from each of its pixels,
-    and of a photograph's contrast filters leave 27 % at an eighth of the map, 10 % at half of it, 2 % at the whole of
-    it (measured in its test). A scale that is larger to begin with is its own bound.
+    A filter that is wider shows hardly more: with the usual extent of 2 it covers the whole map from each of its
+    pixels, and of a photograph's contrast filters leave 27 % at an eighth of the map, 10 % at half of it, 2 % at the
+    whole of it (measured in its test). A scale that is larger to begin with is its own bound.
 
     Args:
         start: The largest initial σ, in pixels.
