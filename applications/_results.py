@@ -47,9 +47,9 @@ def main(arguments, measure, report=None):
 def earlier(folder, ours):
     """The results of a run with our configuration, None if it has not ended; an error if the folder has others."""
     begun, ended = folder / "configuration.json", folder / "results.json"
-    results = json.loads(ended.read_text()) if ended.exists() else None
+    results = _read(ended, dict, list) if ended.exists() else None
     if begun.exists():
-        theirs = json.loads(begun.read_text())
+        theirs = _read(begun, dict)
     elif isinstance(results, dict):
         theirs = results.get("configuration", {})
     else:
@@ -78,7 +78,7 @@ def collect(arguments, networks):
         A row for each seed and network: its labels, the seed and what the function returned.
     """
     path = arguments.out / ROWS
-    rows = json.loads(path.read_text()) if path.exists() else []
+    rows = _read(path, list) if path.exists() else []
     for seed in range(arguments.seeds):
         for position, (labels, train) in enumerate(networks, start=1):
             label = {**labels, "seed": seed}
@@ -105,7 +105,7 @@ def configuration(arguments):
 def recorded(results, **others):
     """The arguments of a run that has ended: `results` as `run` returns them, or its folder; `others` are set anew."""
     if not isinstance(results, dict):
-        results = json.loads((pathlib.Path(results) / "results.json").read_text())
+        results = _read(pathlib.Path(results) / "results.json", dict)
     configuration = results["configuration"]
     earlier = {name: configuration.get(old) for name, old in RENAMED.items()}
     return argparse.Namespace(**{**earlier, **configuration, **others})
@@ -164,6 +164,17 @@ def write_text(path, text):
     unfinished = path.with_name(f"unfinished-{path.name}")
     unfinished.write_text(text)
     os.replace(unfinished, path)
+
+
+def _read(path, *kinds):
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # JSON or UTF-8
+        raise ValueError(f"Expected a file in JSON that is whole. Received: path={str(path)!r} ({error})") from error
+    if not isinstance(content, kinds):
+        names = " or ".join(kind.__name__ for kind in kinds)
+        raise ValueError(f"Expected a {names} in JSON. Received: path={str(path)!r}")
+    return content
 
 
 def _write(path, content):

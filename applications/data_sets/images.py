@@ -1,8 +1,10 @@
 """Images and their labels, from original files in a folder or else through Keras."""
 
 import gzip
+import math
 import pathlib
 import struct
+import zlib
 
 import numpy as np
 
@@ -79,12 +81,19 @@ def resize(images, size, antialias=False):
 def read_idx(path) -> np.ndarray:
     """Reads an IDX file of unsigned bytes, gzipped or not."""
     path = pathlib.Path(path)
-    data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    data = path.read_bytes()
+    if path.suffix == ".gz":
+        try:
+            data = gzip.decompress(data)
+        except (EOFError, OSError, zlib.error) as error:
+            raise ValueError(
+                f"Expected a gzipped file that is whole. Received: path={str(path)!r} ({error})"
+            ) from error
     zeros, kind, rank = struct.unpack_from(">HBB", data) if len(data) >= 4 else (1, 0, 0)
-    if zeros != 0 or kind != 8:
+    if zeros != 0 or kind != 8 or len(data) < 4 + 4 * rank:
         raise ValueError(f"Expected an IDX file of unsigned bytes. Received: path={str(path)!r}")
     shape = struct.unpack_from(f">{rank}I", data, 4)
-    if len(data) != 4 + 4 * rank + np.prod(shape):
+    if len(data) != 4 + 4 * rank + math.prod(shape):
         raise ValueError(f"Expected {shape} bytes after the header of an IDX file. Received: path={str(path)!r}")
     return np.frombuffer(data, np.uint8, offset=4 + 4 * rank).reshape(shape)
 
@@ -112,8 +121,12 @@ def _svhn_set(name, folders, part):
     """The cropped digits; the digit 0 has the label 10 there."""
     import scipy.io
 
-    content = scipy.io.loadmat(_find(folders, (f"{part}_32x32.mat",)))
-    return content["X"].transpose(3, 0, 1, 2), content["y"].reshape(-1) % 10
+    path = _find(folders, (f"{part}_32x32.mat",))
+    try:
+        content = scipy.io.loadmat(path)
+        return content["X"].transpose(3, 0, 1, 2), content["y"].reshape(-1) % 10
+    except Exception as error:  # whatever a damaged file leads to
+        raise ValueError(f"Expected a .mat file of SVHN. Received: path={str(path)!r} ({error})") from error
 
 
 def _find(folders, names):

@@ -62,7 +62,12 @@ def load(inputs, outputs, application: str, weights):
         return
     model = keras.Model(inputs, outputs)  # without layers of the user's own, in front of `inputs`
     if _is_path(weights):
-        model.load_weights(weights)
+        try:
+            model.load_weights(weights)
+        except Exception as error:  # of HDF5, zip files, shapes or names
+            raise ValueError(
+                f"Expected a file with the weights of this network. Received: weights={str(weights)!r} ({error})"
+            ) from error
         return
     release = released()[application][weights]
     if inputs.shape[channel_axis()] != release["channels"]:
