@@ -59,7 +59,7 @@ def from_format(x, data_format):
     implementation=st.sampled_from(["matrix", "dense", "auto"]),
     data_format=st.sampled_from(["channels_last", "channels_first"]),
 )
-@settings(max_examples=examples(30), deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 def test_output_is_that_of_scipys_gaussian_filter(sizes, sigmas, isotropic, order, groups, implementation, data_format):
     axes = len(sizes)
     sigma = sigmas[0] if isotropic else tuple(sigmas[:axes])

@@ -45,7 +45,7 @@ def conv2d_like(layer, x):
     data_format=st.sampled_from(["channels_last", "channels_first"]),
     widths=st.sampled_from([(2, 2), (2, 8), (8, 2)]),
 )
-@settings(max_examples=examples(30), deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 def test_output_is_that_of_scipys_gaussian_filter(
     height, width, sigma, order, groups, implementation, data_format, widths
 ):
