@@ -11,12 +11,19 @@ import weakref
 import keras
 import numpy as np
 from keras import ops
-from keras.src.backend.common.global_state import get_global_attribute
-from keras.src.backend.common.symbolic_scope import in_symbolic_scope as in_symbolic_scope
-from keras.src.models.functional import Functional
-from keras.src.saving.serialization_lib import SafeModeScope
-from keras.src.utils import backend_utils, jax_utils
-from keras.src.utils.io_utils import print_msg as print_msg
+
+try:
+    from keras.src.backend.common.global_state import get_global_attribute
+    from keras.src.backend.common.symbolic_scope import in_symbolic_scope as in_symbolic_scope
+    from keras.src.models.functional import Functional
+    from keras.src.saving.serialization_lib import SafeModeScope
+    from keras.src.utils import backend_utils, jax_utils
+    from keras.src.utils.io_utils import print_msg as print_msg
+except ImportError as error:
+    raise ImportError(
+        f"keras_njet leans on private parts of Keras, of which this version lacks one: {error}. Expected Keras 3.15, "
+        f"with which it is tested. Received: keras.__version__={keras.__version__!r}"
+    ) from error
 
 _STEPS = ("train", "test", "predict")
 _TENSORFLOW_FUNCTIONS = weakref.WeakKeyDictionary()  # what `traced_once` has made, for each graph

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from keras_njet import _backend
+from tests.helpers import run
 
 FOUND = []
 
@@ -241,3 +242,28 @@ def test_a_model_tells_what_it_was_compiled_with():
     other.compile(**_backend.compile_arguments(model))
     assert other.optimizer is model.optimizer
     assert (other.loss, other.steps_per_execution) == ("mse", 3)
+
+
+@pytest.mark.parametrize("part", ["models.functional.Functional", "utils.jax_utils", "utils.io_utils.print_msg"])
+def test_a_keras_that_has_lost_a_private_part_is_named_when_importing(part):
+    module, _, name = part.rpartition(".")
+    code = f"""
+import importlib, sys
+import keras
+module = importlib.import_module("keras.src.{module}")
+sys.modules.pop("keras.src.{part}", None)
+vars(module).pop("{name}")
+sys.meta_path.insert(0, type("Gone", (), dict(find_spec=staticmethod(gone))))
+try:
+    import keras_njet
+except ImportError as error:
+    print(error)
+"""
+    gone = f"""
+def gone(name, path=None, target=None):
+    if name == "keras.src.{part}":
+        raise ModuleNotFoundError(name)
+"""
+    printed = run("-c", gone + code)
+    assert f"Expected Keras 3.15, with which it is tested. Received: keras.__version__='{keras.__version__}'" in printed
+    assert name in printed
