@@ -172,6 +172,15 @@ def test_each_axis_has_its_own_bound():
     np.testing.assert_allclose(layer.sigma_numbers(), [4.0, 10.0], rtol=1e-5)
 
 
+def test_each_scale_of_a_pyramid_has_its_own_bound():
+    layer = keras_njet.NJetASPP(2, data_format="channels_last")
+    layer(np.zeros((1, 14, 10, 1), "float32"))
+    layer.sigma = 40.0
+    for scale in layer.scales:
+        scale.assign(scale.constraint(scale))
+    np.testing.assert_allclose(layer.sigma_numbers(), [7.0, 7.0, 9.0, 12.0], rtol=1e-5)
+
+
 def test_beyond_the_bound_filters_show_nothing_more_of_a_photograph():
     """The measurement behind the bound, by SciPy: what the filters of an N-Jet leave of the contrast of 32×32 pixels.
 
