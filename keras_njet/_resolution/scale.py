@@ -117,14 +117,15 @@ class _Bound:
     def __init__(self, start, largest, unit):
         self.start = start
         self.follows_map = largest == "auto"
+        self.seen = None
         self.pixels = None if self.follows_map else np.maximum(np.multiply(largest, unit), start)
 
     def see(self, sizes, factor, per_axis):
         """Takes note of a feature map: its known sizes along all axes, and what σ is multiplied by on it."""
-        known = [size for size in sizes if isinstance(size, int)]
-        if self.follows_map and len(known) == len(sizes):
-            halves = np.array(known if per_axis else max(known)) / (2.0 * factor)
-            self.pixels = np.maximum(halves, self.start)
+        if not self.follows_map or not all(isinstance(size, int) for size in sizes) or self.seen == (sizes, factor):
+            return
+        halves = np.array(sizes if per_axis else max(sizes)) / (2.0 * np.array(factor))
+        self.seen, self.pixels = (sizes, factor), np.maximum(halves, self.start)
 
 
 def _log2_sigma(value, rate):
