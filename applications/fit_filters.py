@@ -1,4 +1,4 @@
-"""Approximates image patches and trained filters by N-Jets (figure 3 of the paper).
+"""Approximates image patches and trained filters by N-Jets (like figure 3 of the paper).
 
     python -m applications.fit_filters
 

@@ -1,4 +1,4 @@
-"""Draws the effective receptive field of trained U-Nets (figure 13 of the paper).
+"""Draws the effective receptive field of trained U-Nets (like figure 13 of the paper).
 
     python -m applications.receptive_field RUN [RUN ...] --data-dir DIR
 

@@ -1,4 +1,4 @@
-"""Trains a classification network, baseline or N-Jet, by the recipe of the paper's CIFAR experiments (section IV-A).
+"""Trains a classification network, baseline or N-Jet, by a recipe like that of the paper (section IV-A, CIFAR).
 
     python -m applications.train_classifier --model NJetNIN --dataset cifar10
     python -m applications.train_classifier --model NIN --dataset fashion_mnist --data-dir DIR --width 0.25 --epochs 9

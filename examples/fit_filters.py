@@ -1,4 +1,4 @@
-"""Approximates trained filters by Gaussian derivatives, each filter with a σ of its own (figure 3 of the paper).
+"""Approximates trained filters by Gaussian derivatives, each filter with a σ of its own (like figure 3 of the paper).
 
     KERAS_BACKEND=jax python fit_filters.py         # a table, and fit_filters.png in the current folder
 

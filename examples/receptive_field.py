@@ -1,4 +1,4 @@
-"""Draws what a pixel of the last feature map depends on, before and after training (figure 13 of the paper).
+"""Draws what a pixel of the last feature map depends on, before and after training (like figure 13 of the paper).
 
     KERAS_BACKEND=jax python receptive_field.py     # receptive_field.png in the current folder
 

@@ -124,13 +124,14 @@ def compile_arguments(model: keras.Model) -> dict:
     return {**model._compile_config.config, "optimizer": model.optimizer}
 
 
-def exclude_from_weight_decay(optimizer, variable) -> None:
-    """Has an optimizer leave a variable out of its weight decay, also where the optimizer has been built.
+def exclude_from_weight_decay(model, variable) -> None:
+    """Has the optimizer of a model, if it is Keras', leave a variable out of its weight decay, also if it is built.
 
     Args:
-        optimizer: A Keras optimizer, or None.
+        model: A `keras.Model`.
         variable: A `keras.Variable`.
     """
+    optimizer = getattr(model, "optimizer", None)  # which one with a training of its own may lack
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of a loss that is scaled
     if not isinstance(optimizer, keras.optimizers.Optimizer) or not optimizer._use_weight_decay(variable):
         return

@@ -140,7 +140,7 @@ class Run:
         if self.model is None or self.is_symbolic or self.method not in _TRAINING:
             return
         for scale in layer.scales:
-            _backend.exclude_from_weight_decay(self.model.optimizer, scale)
+            _backend.exclude_from_weight_decay(self.model, scale)
         self._follower().limits.add(layer)
 
     def may_outgrow(self, scale) -> bool:

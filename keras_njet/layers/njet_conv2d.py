@@ -63,8 +63,8 @@ class NJetConv2D(NJetConv):
             takes what is cheapest by a measured rule: matrices on small maps; on large ones dense while the filter is
             small, then matrices tile by tile, then whole ones. All give the same numbers. Defaults to "auto".
         coefficient_initializer: Keras initializer of α. Defaults to `keras_njet.NJetVarianceScaling` at this layer's
-            `sigma` and `extent`, which keeps the variance of activations. The paper's is
-            `keras.initializers.RandomNormal(stddev=1.0)`.
+            `sigma` and `extent`, which keeps the variance of activations. The authors' code has
+            `keras.initializers.RandomNormal(stddev=1.0)`; the paper does not say.
         bias_initializer: Keras initializer of the bias. Defaults to "zeros".
         coefficient_regularizer, sigma_regularizer, bias_regularizer: Keras regularizers. That of σ is applied to σ in
             pixels, or other units (`unit`).

@@ -103,6 +103,7 @@ def test_scores_are_those_of_scikit_learn():
         assert found[f"{name}_iou"] == pytest.approx(expected)
 
 
+@pytest.mark.filterwarnings("ignore:The scales of these layers rest on their bound")  # as the crops have 3 slices
 @pytest.mark.parametrize("method", ["Conv3D, 3×3×3", "Conv3D, 1×5×5", "N-Jet, one σ", "N-Jet, σ for each axis"])
 def test_each_method_learns_to_segment(stack, method):
     given = f"--data-dir {stack[0]} {SMALL} --backend {keras.backend.backend()}"
@@ -118,7 +119,7 @@ def test_each_method_learns_to_segment(stack, method):
     assert row["parameters"] == 6 * basis + 2 * 6 + 6 * 2 + 2 + len(axes)
     for sigma in row["sigma"].values():
         assert len(sigma) == 2
-        assert len({1.0, *sigma}) == 3
+        assert 1.0 not in sigma  # has been learned
 
 
 def check_quick(folder, data, *given):

@@ -51,3 +51,12 @@ def test_a_scale_that_is_not_a_number_is_told_of_by_the_name_of_its_layer():
     model.get_layer("far").log2_sigma.assign(np.nan)
     with pytest.warns(UserWarning, match=r"σ is NaN in 'far'.*`keras.callbacks.TerminateOnNaN`"):
         model.fit(X, Y, verbose=0)
+
+
+def test_a_model_with_a_training_of_its_own_needs_no_optimizer():
+    class Own(keras.Sequential):
+        def fit(self, x):
+            return self(x, training=True)
+
+    model = Own([keras.Input((12, 12, 1)), keras_njet.NJetConv2D(2)])
+    assert model.fit(X).shape == (2, 12, 12, 2)
