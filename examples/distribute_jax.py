@@ -19,8 +19,8 @@ devices = keras.distribution.list_devices()
 if "coefficients" in sys.argv:
     mesh = keras.distribution.DeviceMesh((1, len(devices)), ["batch", "filters"], devices)
     layout = keras.distribution.LayoutMap(mesh)
-    layout["second/coefficients"] = (None, None, "filters")  # (basis, channels, filters)
-    layout["second/bias"] = ("filters",)
+    layout[".*second/coefficients"] = (None, None, "filters")  # (basis, channels, filters)
+    layout[".*second/bias"] = ("filters",)
     distribution = keras.distribution.ModelParallel(layout_map=layout, batch_dim_name="batch")
 else:
     distribution = keras.distribution.DataParallel(devices=devices)
