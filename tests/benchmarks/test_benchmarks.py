@@ -107,6 +107,7 @@ def test_the_plain_network_has_the_feature_maps_of_the_njet():
         np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-3, err_msg=name)
 
 
+@helpers.on_torch
 def test_the_multiply_accumulates_of_published_networks():
     resnet = applications.ResNet32()
     assert networks.multiplications(resnet, (32, 32, 3)) == pytest.approx(69e6, rel=0.01)

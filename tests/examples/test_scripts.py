@@ -1,8 +1,10 @@
 """Guards the examples: each is short, stands alone, runs from any folder and gives what it promises."""
 
 import ast
+import functools
 import os
 import re
+import tempfile
 
 import keras
 import numpy as np
@@ -59,21 +61,23 @@ def run_example(name, folder, *arguments, **variables):
 BACKEND = keras.backend.backend()
 
 
-@pytest.mark.parametrize("arguments", [(), ("coefficients",)] if BACKEND == "jax" else [()])
-def test_training_on_two_devices_is_that_on_one(arguments, tmp_path):
-    """The same losses, and the same model: saved on two devices, it is loaded on one."""
-    losses, models = [], []
-    for count in (1, 2):
-        folder = tmp_path / str(count)
-        folder.mkdir()
-        flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"
-        given = arguments if BACKEND == "jax" else (count,)
+@functools.cache
+def trained_on(count, *arguments):
+    """The losses on a number of devices, and the model that was saved there."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"
+    given = arguments if BACKEND == "jax" else (count,)
+    with tempfile.TemporaryDirectory() as folder:
         output = run(ROOT / "examples" / f"distribute_{BACKEND}.py", *given, cwd=folder, XLA_FLAGS=flags)
-        assert f"{count} device(s), epoch 4" in output
-        losses.append([float(loss) for loss in re.findall(r"loss ([\d.]+)", output)])
-        models.append(keras.models.load_model(folder / "distributed.keras"))
-    if arguments:
-        assert "(None, None, 'filters')" in output
+        model = keras.models.load_model(f"{folder}/distributed.keras")
+    assert f"{count} device(s), epoch 4" in output
+    assert not arguments or "(None, None, 'filters')" in output
+    return [float(loss) for loss in re.findall(r"loss ([\d.]+)", output)], model
+
+
+@pytest.mark.parametrize("arguments", [(), ("coefficients",)] if BACKEND == "jax" else [()])
+def test_training_on_two_devices_is_that_on_one(arguments):
+    """The same losses, and the same model: saved on two devices, it is loaded on one."""
+    losses, models = zip(trained_on(1), trained_on(2, *arguments), strict=True)
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     assert losses[0][-1] < losses[0][0]
     for one, two in zip(*(model.get_weights() for model in models), strict=True):

@@ -469,7 +469,8 @@ def test_a_validation_has_the_filters_that_were_just_trained(way):
 
 def fit_growing(sigma, rate, epochs, **kwargs):
     """The number of times that the training function is compiled while σ grows by a factor of 2^rate a step."""
-    layer = NJetConv2D(2, order=1, sigma=sigma, sigma_regularizer=growth, implementation="dense", name="njet")
+    options = {"order": 1, "sigma_regularizer": growth, "max_sigma": None, "implementation": "dense"}
+    layer = NJetConv2D(2, sigma=sigma, **options, name="njet")
     inputs = keras.Input((24, 20, 1))
     probe = Probe()
     model = keras.Model(inputs, keras.layers.GlobalMaxPooling2D()(probe(layer(inputs))))
