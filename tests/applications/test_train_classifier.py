@@ -9,7 +9,7 @@ import pytest
 
 from applications import _training
 from applications import train_classifier as script
-from tests.helpers import DATA, needs_mnist, run
+from tests.helpers import DATA, needs_mnist, on, run
 
 SMALL = ("--images", 96, "--test-images", 64, "--batch-size", 48, "--width", 0.1, "--data-dir", DATA)
 
@@ -99,6 +99,7 @@ def test_options_that_a_network_does_not_have_are_named_in_the_error():
     assert arguments.command == "python -m applications.train_classifier --data-dir DIR --epochs 3"
 
 
+@on("tensorflow")
 @needs_mnist
 def test_mixed_precision_and_the_baseline(tmp_path):
     precision = ("--precision", "mixed_bfloat16")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers import ROOT, on, run, waves
+from tests.helpers import ROOT, on, on_torch, run, waves
 
 SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
 PUBLIC = {"keras", "keras_njet", "numpy", "matplotlib", "sklearn", "PIL", "aeon", "sys", "tensorflow", "torch"}
@@ -168,7 +168,7 @@ def test_a_network_is_converted_trained_on_and_frozen(tmp_path):
     assert "frozen: InputLayer, Conv2D, Conv2D, GlobalMaxPooling2D, Dense\n" in output
 
 
-@on("jax")
+@on_torch
 def test_receptive_fields_are_drawn(tmp_path):
     assert "NJetConv2D" in run_example("receptive_field", tmp_path)
     assert (tmp_path / "receptive_field.png").stat().st_size > 10000

@@ -6,7 +6,7 @@ import re
 import keras
 import pytest
 
-from tests.helpers import ROOT
+from tests.helpers import ROOT, on_torch
 
 NOTEBOOK = ROOT / "examples" / "tour.ipynb"
 
@@ -33,6 +33,7 @@ def assert_outputs_are_fit(notebook):
             assert any("image/png" in output.get("data", {}) for output in cell.outputs), cell.source
 
 
+@on_torch
 def test_the_tour_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", keras.backend.backend())
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
