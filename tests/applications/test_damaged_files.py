@@ -7,6 +7,8 @@ import argparse
 import contextlib
 import gzip
 import json
+import pathlib
+import tempfile
 
 import keras
 import numpy as np
@@ -100,10 +102,9 @@ def test_results(tmp_path, damage):
 
 @damaged(40)
 def test_weights_of_a_file(tmp_path, damage):
-    """HDF5 has no checksum of arrays: a flipped bit of a weight can't be seen."""
-    model = make_model()
-    path = tmp_path / "nin.weights.h5"
-    model.save_weights(path)
+    """HDF5 has no checksum of arrays: a flipped bit of a weight can't be seen. It may keep a damaged file open."""
+    path = pathlib.Path(tempfile.mkdtemp(dir=tmp_path)) / "nin.weights.h5"
+    make_model().save_weights(path)
     path.write_bytes(damage(path.read_bytes()))
     is_read_or_named(lambda path: make_model(weights=path), path)
 
