@@ -1,6 +1,7 @@
 """The results of all recipes: where they are written, what they record of themselves, and that none is overwritten."""
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -159,10 +160,11 @@ def _output_of(*command):
     return done.stdout.strip()
 
 
-def write_text(path, text):
-    """Writes a file such that it is there as a whole, or as it was, whatever happens."""
+@contextlib.contextmanager
+def replacing(path):
+    """Gives another path to write to, which then takes the place of this one: it is there as a whole, or as it was."""
     unfinished = path.with_name(f"unfinished-{path.name}")
-    unfinished.write_text(text)
+    yield unfinished
     os.replace(unfinished, path)
 
 
@@ -178,4 +180,5 @@ def _read(path, *kinds):
 
 
 def _write(path, content):
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    with replacing(path) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")

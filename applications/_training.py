@@ -1,7 +1,6 @@
 """How recipes train: small networks that are compared, and runs that log every epoch and go on when interrupted."""
 
 import csv
-import os
 import shutil
 import sys
 import time
@@ -89,7 +88,7 @@ def fit_with_log(model, batches, arguments, **options):
         epochs=arguments.epochs,
         shuffle=False,  # `batches` are in an order of their own
         callbacks=[
-            random_numbers_of_epochs(batches, arguments.seed),
+            random_numbers_of_epochs(arguments.seed, batches),
             keras_njet.ResolutionCallback(),
             stopwatch(),
             keras.callbacks.CSVLogger(folder / "log.csv", append=begun > 0),
@@ -98,7 +97,8 @@ def fit_with_log(model, batches, arguments, **options):
         verbose=1 if sys.stdout.isatty() else 2,
         **options,
     )
-    _save_weights(model, folder / "model.weights.h5")
+    with _results.replacing(folder / "model.weights.h5") as unfinished:
+        model.save_weights(unfinished)
     shutil.rmtree(folder / "backup", ignore_errors=True)
     return read_log(folder / "log.csv")
 
@@ -115,7 +115,8 @@ def restore(model, folder):
     model.load_weights(saved[-1])
     epochs = int(saved[-1].name.removeprefix("epochs-").removesuffix(".weights.h5"))
     head, *rows = (folder / "log.csv").read_text().splitlines(keepends=True)
-    _results.write_text(folder / "log.csv", "".join([head, *rows[:epochs]]))
+    with _results.replacing(folder / "log.csv") as unfinished:
+        unfinished.write_text("".join([head, *rows[:epochs]]))
     return epochs
 
 
@@ -131,33 +132,32 @@ def backup(folder):
         def on_epoch_end(self, epoch, logs=None):
             (folder / "backup").mkdir(exist_ok=True)
             saved = folder / "backup" / f"epochs-{epoch + 1:05}.weights.h5"
-            _save_weights(self.model, saved)
+            with _results.replacing(saved) as unfinished:
+                self.model.save_weights(unfinished)
             for earlier in set((folder / "backup").iterdir()) - {saved}:
                 earlier.unlink()
 
     return Backup()
 
 
-def random_numbers_of_epochs(batches, seed):
-    """Has images and the random numbers of a model, as of dropout, depend on the seed and the epoch alone."""
+def random_numbers_of_epochs(seed, batches=None):
+    """Has `batches` and the random numbers of a model, as of dropout, depend on the seed and the epoch alone.
+
+    Other batches can be set later, as attribute `batches`.
+    """
     import keras
 
     class RandomNumbers(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
-            batches.epoch = epoch
+            self.batches.epoch = epoch
             keras.utils.set_random_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
             states = [variable for variable in self.model.variables if variable.name == "seed_generator_state"]
             for index, state in enumerate(states):
                 state.assign(np.random.SeedSequence([seed, epoch, 1 + index]).generate_state(2))
 
-    return RandomNumbers()
-
-
-def _save_weights(model, path):
-    """Saves weights such that the file is there as a whole, or as it was, whatever happens."""
-    unfinished = path.with_name(f"unfinished-{path.name}")
-    model.save_weights(unfinished)
-    os.replace(unfinished, path)
+    callback = RandomNumbers()
+    callback.batches = batches
+    return callback
 
 
 def progress_bar(epochs):

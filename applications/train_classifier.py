@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from applications import _results, _training
 from applications._arguments import ArgumentParser
 from applications.data_sets import images
+from applications.data_sets.batches import random_batches
 
 MODELS = [
     prefix + name
@@ -139,31 +140,20 @@ def options(name, arguments):
 
 
 def augmented_batches(x, y, arguments, factor=1.0):
-    """Shuffled batches of images, each padded, cropped and flipped at random, as seed and epoch say (`epoch`).
+    """Random batches of images, each padded, cropped and flipped at random.
 
     Borders are a factor as wide as the recipe's, for images that are a factor as large.
     """
-    import keras
-
     border = round(factor * PADDING)
 
-    class Batches(keras.utils.PyDataset):
-        epoch = 0
+    def make(chosen, rng):
+        crops = random_crops(x[chosen], border, rng)
+        if arguments.dataset in FLIPPED:
+            flipped = rng.random(len(crops)) < 0.5
+            crops = np.where(flipped[:, None, None, None], crops[:, :, ::-1], crops)
+        return crops, y[chosen]
 
-        def __len__(self):
-            return -(-len(x) // arguments.batch_size)
-
-        def __getitem__(self, index):
-            order = np.random.default_rng([arguments.seed, self.epoch]).permutation(len(x))
-            chosen = order[index * arguments.batch_size : (index + 1) * arguments.batch_size]
-            rng = np.random.default_rng([arguments.seed, self.epoch, 1 + index])
-            images = random_crops(x[chosen], border, rng)
-            if arguments.dataset in FLIPPED:
-                flipped = rng.random(len(images)) < 0.5
-                images = np.where(flipped[:, None, None, None], images[:, :, ::-1], images)
-            return images, y[chosen]
-
-    return Batches()
+    return random_batches(len(x), arguments.batch_size, arguments.seed, make)
 
 
 def random_crops(x, border, rng):

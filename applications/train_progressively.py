@@ -69,13 +69,20 @@ def train(arguments, factors, epochs, seed):
     steps = -(-len(train_set[0]) // recipe.batch_size)
     optimizer = train_classifier.make_optimizer(recipe, steps)
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    random_numbers = _training.random_numbers_of_epochs(recipe.seed)
+
+    def batches(factor):
+        x = resized(train_set[0], factor)
+        random_numbers.batches = train_classifier.augmented_batches(x, train_set[1], recipe, factor)
+        return random_numbers.batches
+
     histories = keras_njet.fit_progressively(
         model,
-        lambda factor: train_classifier.augmented_batches(resized(train_set[0], factor), train_set[1], recipe, factor),
+        batches,
         factors=tuple(factors),
         epochs=tuple(epochs),
         validation_data=lambda factor: (resized(test_set[0], factor), test_set[1]),
-        callbacks=[_training.stopwatch()],
+        callbacks=[random_numbers, _training.stopwatch()],
         validation_batch_size=500,
         verbose=2,
     )

@@ -101,10 +101,10 @@ def load(arguments):
         found = segmentation.find_pairs(arguments.dataset, arguments.data_dir, part)[:limit]
         pairs[part] = [segmentation.read_pair(arguments.dataset, *paths) for paths in found]
     preprocess = preprocessing(arguments)
-    train_set = segmentation.make_batches(
+    train_set = segmentation.random_crops(
         pairs["train"], arguments.batch_size, preprocess, arguments.crop, arguments.seed
     )
-    test_set = segmentation.make_batches(pairs["test"], 1, preprocess)
+    test_set = segmentation.whole_images(pairs["test"], preprocess)
     return train_set, test_set, segmentation.CLASSES[arguments.dataset]
 
 

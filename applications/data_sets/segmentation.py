@@ -5,6 +5,8 @@ import pathlib
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from applications.data_sets.batches import random_batches
+
 IGNORED = 255
 CLASSES = {"camvid": 11, "isbi_em": 2, "voc": 21}
 ISBI_TEST_IMAGES = 6
@@ -71,36 +73,39 @@ def read_pair(name, image_path, mask_path):
     return (x[..., None] if x.ndim == 2 else x), y.astype("uint8")
 
 
-def make_batches(pairs, batch_size, preprocess, crop=None, seed=None):
-    """Makes a `keras.utils.PyDataset` of pairs of images and masks in memory.
+def random_crops(pairs, batch_size, preprocess, size, seed):
+    """Random batches of squares that are cut out of images and their masks, as in DeepLabv2 (`random_crop`).
 
     Args:
         pairs: List of `(x, y)` as from `read_pair`.
-        batch_size: Images a batch; without a crop all of a batch must have one size.
+        batch_size: Squares a batch.
         preprocess: Function from uint8 images to float32 input of the network.
-        crop: Number of pixels of the square to which images are cropped at random, after a random scaling by 0.5 to 1.5
-            and a random flip, as in DeepLabv2. None for whole images in their order, to test.
-        seed: Seed of order and crops, which differ from epoch to epoch (`epoch`).
+        size: Pixels of the side of a square.
+        seed: Integer, of order and crops, which differ from epoch to epoch.
     """
+
+    def make(chosen, rng):
+        return _batch([random_crop(*pairs[index], size, rng) for index in chosen], preprocess)
+
+    return random_batches(len(pairs), batch_size, seed, make)
+
+
+def whole_images(pairs, preprocess):
+    """A `keras.utils.PyDataset` of whole images, one a batch, in their order, to test."""
     import keras
 
-    class Batches(keras.utils.PyDataset):
-        epoch = 0
-
+    class Images(keras.utils.PyDataset):
         def __len__(self):
-            return -(-len(pairs) // batch_size)
+            return len(pairs)
 
         def __getitem__(self, index):
-            order = np.arange(len(pairs))
-            if crop is not None:
-                order = np.random.default_rng([seed, self.epoch]).permutation(len(pairs))
-            chosen = [pairs[at] for at in order[index * batch_size : (index + 1) * batch_size]]
-            if crop is not None:
-                rng = np.random.default_rng([seed, self.epoch, 1 + index])
-                chosen = [random_crop(x, y, crop, rng) for x, y in chosen]
-            return preprocess(np.stack([x for x, _ in chosen])), np.stack([y for _, y in chosen]).astype("int32")
+            return _batch(pairs[index : index + 1], preprocess)
 
-    return Batches()
+    return Images()
+
+
+def _batch(pairs, preprocess):
+    return preprocess(np.stack([x for x, _ in pairs])), np.stack([y for _, y in pairs]).astype("int32")
 
 
 def random_crop(x, y, size, rng):
