@@ -10,6 +10,7 @@ import sys
 BFLOAT16 = ("--precision", "mixed_bfloat16")
 RUNS = (
     ("layers",),
+    ("layers", "--order", "2"),
     ("layers", *BFLOAT16),
     ("networks",),
     ("networks", "--first-step"),

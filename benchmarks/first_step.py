@@ -10,8 +10,6 @@ has run another layer before, so that its own set-up does not count.
 
 import argparse
 import json
-import resource
-import sys
 import time
 
 from benchmarks import layers, timing
@@ -54,7 +52,7 @@ def measure(workload, name):
     implementation = "dense" if name == "composed" else "auto"
     made = layers.make_layers(kind, len(sizes), filters, SIGMA, implementation=implementation)
     layer = built(made["Keras" if name == "Keras" else "N-Jet"], x.shape)
-    before = peak_megabytes()
+    before = timing.peak_megabytes()
     step, seconds = timing.training_pass(layer, x), []
     for _ in range(4):
         start = time.perf_counter()
@@ -64,18 +62,13 @@ def measure(workload, name):
         "versions": timing.versions(),
         "compiling_seconds": seconds[0] - min(seconds[1:]),
         "step_seconds": min(seconds[1:]),
-        "megabytes": peak_megabytes() - before,
+        "megabytes": timing.peak_megabytes() - before,
     }
 
 
 def built(layer, shape):
     layer.build(shape)
     return layer
-
-
-def peak_megabytes():
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ other network; and its baseline as published. The three run in one process, in t
 divided. Beside the times stand the multiply-accumulates of all convolutions, forward: the least that can be expected of
 products and convolutions that run at the same rate. Those of an N-Jet layer are of the evaluation that "auto" takes on
 the backend. With `--first-step`, each network has a process of its own, in which its first step is timed, with all the
-tracing and compiling; the backend has trained another network before, so that its own set-up does not count.
+tracing and compiling, and the memory by which the process grows at most in three steps; the backend has trained another
+network before, so that its own set-up does not count.
 
 All scales start at σ = 1.1, are learned, and stay there, as the steps are small: learned scales lie off the whole
 numbers. Filters of σ = 1 have 5×5 pixels, and these have outgrown them: 7×7.
@@ -76,7 +77,10 @@ def measure_row(backend, network, arguments):
         timing.in_a_process(__file__, backend, *options, "--first-step", "--model", model, allocation={})
         for model in MODELS
     ]
-    return of_models[0] | {"seconds": {name: value for row in of_models for name, value in row["seconds"].items()}}
+    measured = {
+        key: dict(zip(MODELS, (row[key] for row in of_models), strict=True)) for key in ("seconds", "megabytes")
+    }
+    return of_models[0] | measured
 
 
 def updated(rows, new):
@@ -100,7 +104,7 @@ def measure(network, arguments):
         "input_shape": x.shape,
     }
     if arguments.first_step:
-        return row | {"seconds": {arguments.model: first_step(models[arguments.model], x, y)}}
+        return row | first_step(models[arguments.model], x, y)
     steps = [training_step(model, x, y) for model in models.values()]
     seconds = timing.interleaved(steps, arguments.repeats, arguments.budget)
     return row | {
@@ -140,15 +144,19 @@ def training_step(model, x, y):
 
 
 def first_step(model, x, y):
-    """Seconds of the first step that a model is trained for, in a process that has trained another one."""
+    """Seconds of the first step that a model is trained for, and memory, in a process that has trained another one."""
     import keras
 
     other = keras.Sequential([keras.Input((8, 8, 2)), keras.layers.Conv2D(2, 3)])
     training_step(other, *data(other, 2))()
+    before = timing.peak_megabytes()
     step = training_step(model, x, y)
     start = time.perf_counter()
     step()
-    return time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    step()
+    step()
+    return {"seconds": seconds, "megabytes": timing.peak_megabytes() - before}
 
 
 def multiplications(model, input_shape):

@@ -130,9 +130,10 @@ def networks(measured="networks"):
 def networks_first_step(measured="networks_first_step"):
     def cells(row):
         seconds = [f"{row['seconds'][model]:.1f}" for model in MODELS]
-        return [*seconds, *(ratio(row, "seconds", other) for other in MODELS[1:])]
+        megabytes = f"{row['megabytes']['N-Jet']:.0f}"
+        return [*seconds, ratio(row, "seconds", "baseline"), megabytes, ratio(row, "megabytes", "baseline")]
 
-    titles = ("N-Jet, s", "plain, s", "baseline, s", "N-Jet / plain", "N-Jet / baseline")
+    titles = ("N-Jet, s", "plain, s", "baseline, s", "N-Jet / baseline", "memory, MB", "N-Jet / baseline")
     yield from header("N-Jet network", "backend", *titles)
     yield from of_networks(measured, cells)
 

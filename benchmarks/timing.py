@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import resource
 import statistics
 import subprocess
 import sys
@@ -65,6 +66,12 @@ def versions() -> str:
     backend = keras.backend.backend()
     backend_version = importlib.import_module(backend).__version__
     return f"keras {keras.__version__}, {backend} {backend_version}, {_results.processor()}"
+
+
+def peak_megabytes():
+    """The largest memory that this process has had."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 def in_a_process(path, backend, *arguments, allocation=KEEP_MEMORY):

@@ -73,8 +73,10 @@ def test_the_first_step_of_networks_in_bfloat16(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [f"networks_first_step_bfloat16_{BACKEND}.json"]
     (row,) = timing.load(tmp_path, "networks_first_step_bfloat16", BACKEND)
     assert row["precision"] == "mixed_bfloat16"
-    assert set(row["seconds"]) == {"N-Jet", "plain", "baseline"}
+    for measured in (row["seconds"], row["megabytes"]):
+        assert set(measured) == {"N-Jet", "plain", "baseline"}
     assert min(row["seconds"].values()) > 0.0
+    assert min(row["megabytes"].values()) >= 0.0
 
 
 @helpers.on_torch
@@ -251,9 +253,10 @@ def test_a_cell_that_was_not_measured_has_a_dash(monkeypatch):
 def test_a_table_has_the_networks_that_were_measured(monkeypatch):
     row = {"network": "unet", "seconds": {"N-Jet": 3.0, "plain": 2.0, "baseline": 1.0}}
     row["multiplications"] = {"N-Jet": 6, "plain": 8, "baseline": 2}
+    row["megabytes"] = {"N-Jet": 500.0, "plain": 400.0, "baseline": 250.0}
     monkeypatch.setattr(tables, "read", lambda _: {"tensorflow": [], "jax": [row], "torch": []})
     assert list(tables.networks())[2:] == ["| U-Net, order 2 | JAX | 1.50 | 0.75 | 3.00 | 3.00 |"]
-    assert list(tables.networks_first_step())[2:] == ["| U-Net, order 2 | JAX | 3.0 | 2.0 | 1.0 | 1.50 | 3.00 |"]
+    assert list(tables.networks_first_step())[2:] == ["| U-Net, order 2 | JAX | 3.0 | 2.0 | 1.0 | 3.00 | 500 | 2.00 |"]
 
 
 def test_a_table_is_replaced_and_nothing_else():
