@@ -6,6 +6,7 @@ from keras_njet.applications import efficientnet as efficientnet
 from keras_njet.applications import nin as nin
 from keras_njet.applications import resnet as resnet
 from keras_njet.applications import unet as unet
+from keras_njet.applications._weights import list_weights as list_weights
 from keras_njet.applications.all_cnn import AllCNN as AllCNN
 from keras_njet.applications.all_cnn import NJetAllCNN as NJetAllCNN
 from keras_njet.applications.deeplab import DeepLabV2 as DeepLabV2

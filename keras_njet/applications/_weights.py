@@ -16,12 +16,44 @@ import numpy as np
 from keras_njet.applications._images import channel_axis
 
 FOLDER = pathlib.Path(__file__).parent / "weights"
+METRICS = ("test_accuracy", "test_miou")
 
 
 @functools.cache
 def released() -> dict[str, dict[str, dict]]:
     """The released weights: application -> name -> what is known of them."""
     return json.loads((FOLDER / "released.json").read_text())
+
+
+def list_weights() -> list[dict]:
+    """Lists the released weights, which ship with the package and load offline by their names.
+
+    Returns:
+        A list of dictionaries, one for each: `network`, the name of the function of `keras_njet.applications`;
+        `weights` and `arguments`, which to give to it; `channels` and `classes`, integers; `metric` and `value`, what
+        was measured on test images ("test_accuracy", or "test_miou", a mean intersection over union) in parts of one;
+        `trained_by`, the command of the recipe; and `licence`, that of the images it was trained on.
+
+    Example:
+
+    >>> for row in keras_njet.applications.list_weights():
+    ...     print(row["network"], row["weights"], row["metric"], row["value"], row["licence"])
+    NIN fashion_mnist test_accuracy 0.8956 MIT
+    NJetNIN fashion_mnist test_accuracy 0.8913 MIT
+    NJetUNet multiscale_fashion_mnist test_miou 0.4232 MIT
+    >>> row = keras_njet.applications.list_weights()[0]
+    >>> shape = (28, 28, row["channels"])
+    >>> model = keras_njet.applications.NIN(weights=row["weights"], input_shape=shape, **row["arguments"])
+    """
+    rows = []
+    for network, names in released().items():
+        for weights, release in names.items():
+            metric = next(name for name in METRICS if name in release)
+            row = {"network": network, "weights": weights, "arguments": dict(release["arguments"])}
+            row |= {name: release[name] for name in ("channels", "classes")}
+            row |= {"metric": metric, "value": release[metric], "trained_by": release["trained_by"]}
+            rows.append(row | {"licence": release["licence_of_the_data"]})
+    return rows
 
 
 def check(application: str, weights, top, arguments: dict):

@@ -25,6 +25,21 @@ def test_there_are_released_weights():
     assert ("NIN", "fashion_mnist") in RELEASES
 
 
+def test_each_that_is_listed_loads_with_the_arguments_that_are_listed():
+    rows = applications.list_weights()
+    assert [(row["network"], row["weights"]) for row in rows] == RELEASES
+    for row in rows:
+        shape = (28, 28, row["channels"])
+        make = getattr(applications, row["network"])
+        model = make(weights=row["weights"], input_shape=shape, classes=row["classes"], **row["arguments"])
+        assert model.output_shape[-1] == row["classes"]
+        assert 0.0 < row["value"] < 1.0
+        assert row["metric"] in ("test_accuracy", "test_miou")
+        assert row["licence"] == "MIT"
+        row["arguments"].clear()  # which is the caller's
+    assert applications.list_weights()[0]["arguments"]
+
+
 @pytest.mark.parametrize(("model", "name"), CLASSIFIERS)
 @needs_fashion_mnist
 def test_they_classify_real_images_as_well_as_their_card_says(model, name):
