@@ -89,7 +89,7 @@ def plot_filters(
     rows = math.ceil(panels / columns)
     reach = max(max(kernel.shape[:2]) for kernel in kernels) / 2
     figure = figure or _new_figure(figsize=(len(layers) * (0.75 * columns + 0.4), 0.75 * rows + 0.6))
-    parts = np.ravel(figure.subfigures(1, len(layers), wspace=0.06))
+    (parts,) = figure.subfigures(1, len(layers), squeeze=False, wspace=0.06)
     for part, each, kernel, label in zip(parts, layers, kernels, labels, strict=True):
         sigmas = sigmas_of(each)
         sigma = f"σ = {format_sigmas(sigmas)}, " if sigmas.size else ""
@@ -260,12 +260,13 @@ def plot_sigma(history, ax: Axes | None = None) -> Figure:
         )
     ax = ax or _new_axes(figsize=(6.4, 3.6))
     from matplotlib import colormaps
+    from matplotlib.ticker import MaxNLocator
 
     for index, (name, values) in enumerate(lines.items()):
         color = colormaps["viridis"](0.9 * index / max(1, len(lines) - 1))
         ax.plot(range(1, len(values) + 1), values, color=color, label=name)
     ax.set(xlabel="epoch", ylabel="σ (pixels)")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(alpha=0.3)
     if len(lines) <= _MOST_NAMED:
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize="small" if len(lines) <= 12 else "xx-small")

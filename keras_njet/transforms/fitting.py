@@ -111,9 +111,9 @@ def fit_filters(
     fits = [_fit(part, sigmas, order, extent, radii) for part, sigmas in zip(parts, found, strict=True)]
     coefficients, composed = (np.concatenate(arrays, axis=-1) for arrays in zip(*fits, strict=True))
     scales = found[:, 0] if isotropic else found
-    if sigma_sharing == "layer":
-        scales = float(scales[0]) if isotropic else scales[0]
-    return FittedFilters(coefficients, scales, composed, _padded(kernels, radii))
+    first = float(scales[0]) if isotropic else scales[0]
+    sigma = first if sigma_sharing == "layer" else scales
+    return FittedFilters(coefficients, sigma, composed, _padded(kernels, radii))
 
 
 def _given(sigma, axes, isotropic):

@@ -295,8 +295,8 @@ class Rescaling(Rebuilding):
         self.plan = plan
         self.rescale_pooling = rescale_pooling
         self.discretization = discretization
-        self.notes = {}  # id of a layer -> what has changed
-        self.of_pixels = []  # layers that have weights for each pixel
+        self.notes: dict[int, str] = {}  # id of a layer -> what has changed
+        self.of_pixels: list[keras.Layer] = []  # layers that have weights for each pixel
 
     def rebuild(self, model, shapes=None):
         rebuilt = super().rebuild(model, shapes)
