@@ -14,7 +14,20 @@ from PIL import Image
 from tests.helpers import ROOT, on, on_torch, run, waves
 
 SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
-PUBLIC = {"keras", "keras_njet", "numpy", "matplotlib", "sklearn", "PIL", "aeon", "sys", "tensorflow", "torch"}
+PUBLIC = {
+    "keras",
+    "keras_njet",
+    "numpy",
+    "matplotlib",
+    "sklearn",
+    "PIL",
+    "aeon",
+    "sys",
+    "tempfile",
+    "tensorflow",
+    "torch",
+}
+PUBLIC |= {"keras_tuner"}
 AEON = """
 import numpy as np
 
@@ -43,7 +56,7 @@ def test_there_is_nothing_else_in_the_folder():
     assert {path.name for path in (ROOT / "examples").iterdir()} - {"__pycache__"} == {
         "learn_resolution.py", "classify_series.py", "segment_volume.py", "fit_filters.py", "convert_model.py",
         "any_size.py", "receptive_field.py", "distribute_jax.py", "distribute_tensorflow.py", "distribute_torch.py",
-        "tour.ipynb",
+        "quantize.py", "tune.py", "tour.ipynb", "larger_images.ipynb", "segmentation.ipynb",
     }  # fmt: skip
 
 
@@ -133,6 +146,26 @@ def test_blobs_in_thick_slices_are_segmented(tmp_path):
     for depth, *plane in re.findall(r"σ along depth, height and width \[([\d.]+) +([\d.]+) +([\d.]+)\]", output):
         assert float(depth) < min(map(float, plane))  # slices are farther apart than pixels
     assert (tmp_path / "segment_volume.png").exists()
+
+
+@on("tensorflow")
+def test_eight_bit_integers_keep_the_accuracy(tmp_path):
+    output = run(ROOT / "examples" / "quantize.py", cwd=tmp_path)
+    before, after = re.findall(r": test accuracy ([\d.]+)", output)
+    assert float(before) > 0.9
+    assert float(after) > float(before) - 0.02
+    assert "int8" in output.splitlines()[-1]
+    assert (tmp_path / "digits.tflite").read_bytes()[4:8] == b"TFL3"
+
+
+@on_torch
+def test_a_search_over_order_and_rate(tmp_path):
+    pytest.importorskip("keras_tuner", reason="keras-tuner is not installed")
+    output = run(ROOT / "examples" / "tune.py", 2, cwd=tmp_path)
+    found = re.findall(r"accuracy ([\d.]+): order \d, subsample_rate [\d.]+, sigma_learning_rate [\d.]+", output)
+    assert len(found) == 2
+    assert float(found[0]) >= float(found[1])
+    assert not list(tmp_path.iterdir())
 
 
 @on("torch")
