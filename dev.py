@@ -1,7 +1,8 @@
-"""Sets up everything in `.venv` and runs the main job or the tests; needs Python 3.11 or later and nothing else.
+"""Sets up everything in `.venv` and runs the main job, the tests or the documentation; needs nothing but Python ≥ 3.11.
 
 python3 dev.py example      # the main example, on scikit-learn's digits and the backend that KERAS_BACKEND names
-python3 dev.py test         # ruff, and the tests on TensorFlow, JAX and torch (further arguments go to pytest)
+python3 dev.py test         # ruff, mypy, and the tests on TensorFlow, JAX and torch (further arguments go to pytest)
+python3 dev.py docs         # the documentation, on a port of this machine (further arguments go to mkdocs serve)
 """
 
 import os
@@ -31,6 +32,7 @@ def main():
         set_up("tensorflow,jax,torch,dev")
         run("-m", "ruff", "check", ".")
         run("-m", "ruff", "format", "--check", ".")
+        run("-m", "mypy")
         for backend in BACKENDS:
             print(f"\n=== tests on {backend}", flush=True)
             start = time.monotonic()
@@ -38,6 +40,9 @@ def main():
                 variables = compiling_less(cache) if backend == "jax" else {}
                 run("-m", "pytest", *IN_PARALLEL, *arguments, backend=backend, OMP_NUM_THREADS="1", **variables)
             print(f"=== {backend}: {time.monotonic() - start:.0f} s", flush=True)
+    elif task == "docs":
+        set_up("docs")
+        run("-m", "mkdocs", "serve", *arguments)
     else:
         sys.exit(__doc__)
 

@@ -11,6 +11,7 @@ from tests.helpers import ROOT
 SKIPPED = (".venv", "build", "dist", ".git")
 PAGES = [path for path in sorted(ROOT.rglob("*.md")) if not set(SKIPPED) & set(path.relative_to(ROOT).parts)]
 WRITTEN = [path for path in PAGES if "results" not in path.relative_to(ROOT).parts]  # the others are recorded
+NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 CODE = [ROOT / "dev.py", *(path for name in ("keras_njet", "applications", "examples", "benchmarks")
                            for path in sorted((ROOT / name).rglob("*.py")))]  # fmt: skip
 PATH = re.compile(r"(?<![\w/.])(?:keras_njet|applications|examples|benchmarks|tests|docs)/[\w/.*-]*")
@@ -26,14 +27,14 @@ def text_of(path):
     return "\n".join("".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"])
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "examples/tour.ipynb"], ids=named)
+@pytest.mark.parametrize("page", [*PAGES, *NOTEBOOKS], ids=named)
 def test_relative_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#\s]+)", text_of(page)):
         if not target.startswith(("https://", "http://", "mailto:")):
             assert (page.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("page", [*WRITTEN, *CODE, ROOT / "examples/tour.ipynb"], ids=named)
+@pytest.mark.parametrize("page", [*WRITTEN, *CODE, *NOTEBOOKS], ids=named)
 def test_paths_that_are_named_are_there(page):
     if page.name == "CHANGELOG.md":
         return  # which tells of files that are gone

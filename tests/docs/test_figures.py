@@ -1,0 +1,139 @@
+"""Guards figures in README, docs and cards: they are those of the result files, and tables those that recipes wrote."""
+
+import csv
+import json
+import re
+import statistics
+
+import pytest
+
+from tests.helpers import ROOT
+
+CARDS = ROOT / "applications"
+
+
+def results(folder):
+    return json.loads((CARDS / folder / "results.json").read_text())
+
+
+def runs(folder, **wanted):
+    """The rows of a study with these values."""
+    return [row for row in results(folder)["runs"] if all(row[name] == value for name, value in wanted.items())]
+
+
+def mean_std(values, digits=3):
+    return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+
+
+def learned_sigma():
+    with open(CARDS / "learned_resolution/results/mnist/sigma.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    last = max(int(row["epoch"]) for row in rows)
+    sigma = {
+        factor: [float(row["sigma"]) for row in rows if float(row["factor"]) == factor and int(row["epoch"]) == last]
+        for factor in (1.0, 1.5, 2.0)
+    }
+    return [mean_std(values) for values in sigma.values()]
+
+
+def accuracies(network, method, folder="any_size/results/fashion_mnist_released"):
+    (row,) = runs(folder, network=network)
+    return {size: f"{found['accuracy']:.3f}" for size, found in row["methods"][method].items()}
+
+
+def of_network(run, metric="test_accuracy"):
+    return results(run)["metrics"][metric]
+
+
+def of_series(method):
+    return mean_std([row["test_accuracy"] for row in runs("series/results/OSULeaf", method=method)])
+
+
+def above():
+    """By how much (2 / 1.5)·σ at 1.5× is above σ at 2×, in per cent."""
+    _, middle, large = (float(text.split()[0]) for text in learned_sigma())
+    return round(100 * (4 / 3 * middle / large - 1))
+
+
+def steps_of_resnet32():
+    rows = [json.loads(path.read_text()) for path in (ROOT / "benchmarks/results").glob("networks_[tj]*.json")]
+    seconds = [row["seconds"] for file in rows for row in file if row["network"] == "resnet32"]
+    return [row["N-Jet"] / row["baseline"] for row in seconds]
+
+
+def rescaled(*sizes):
+    found = accuracies("NJetNIN", "rescaled")
+    return [found[size] for size in sizes]
+
+
+def said(page):
+    """The text of a page on one line."""
+    return " ".join((ROOT / page).read_text(encoding="utf-8").replace("**", "").split())
+
+
+def of_u_nets(name):
+    folders = (f"unet/results/object_scale/{name}-s4-seed{seed}" for seed in (0, 1))
+    return [mean_std([of_network(folder, "test_miou") for folder in folders])]
+
+
+def at_smaller_sizes():
+    methods = ("rescaled, integrated, statistics", "rescaled, statistics")
+    return [accuracies("NJetNIN", method)[size] for method in methods for size in ("0.75", "0.5")]
+
+
+NIN, NJET_NIN = (f"nin/results/fashion_mnist/{name}/seed-0" for name in ("NIN", "NJetNIN"))
+CAMVID = "deeplab/results/camvid/NJetDeepLabV2"
+CLAIMS = [  # a page, a sentence of it, and the figures in it
+    ("README.md", "it learns {}, {} and {}", learned_sigma),
+    ("README.md", "has {}, {}, {} and {} on Fashion-MNIST at 1.5, 2, 3 and 4", lambda: rescaled("1.5", "2", "3", "4")),
+    ("README.md", "beside {} at its own", lambda: rescaled("1")),
+    ("README.md", "three N-Jet layers have {}, the best", lambda: [of_series("N-Jet")]),
+    ("README.md", "sizes of `Conv1D` {} with six times", lambda: [of_series("Conv1D, 27")]),
+    ("README.md", "N-Jet-NIN has {:.4f} and NIN {:.4f}, with", lambda: [of_network(NJET_NIN), of_network(NIN)]),
+    ("docs/paper.md", "Here it is {} % above", lambda: [above()]),
+    (
+        "applications/nin/README.md",
+        "| `NJetNIN(width=0.25)` | 46,039 | {:.4f} | {:.4f} |",
+        lambda: [of_network(NJET_NIN), of_network(NJET_NIN, "train_accuracy")],
+    ),
+    ("applications/unet/README.md", "| `UNet`, 3×3 | 4 | 0, 1 | {} |", lambda: of_u_nets("UNet")),
+    ("applications/unet/README.md", "| `NJetUNet`, order 2 | 4 | 0, 1 | {} |", lambda: of_u_nets("NJetUNet-order2")),
+    ("applications/deeplab/README.md", "over the 11 classes {:.3f}", lambda: [of_network(CAMVID, "test_miou")]),
+    ("applications/any_size/README.md", "keep {} and {} there, sampled ones {} and {}", at_smaller_sizes),
+]
+
+
+@pytest.mark.parametrize(("page", "sentence", "figures"), CLAIMS, ids=[f"{page}: {text}" for page, text, _ in CLAIMS])
+def test_a_figure_is_that_of_the_result_file(page, sentence, figures):
+    expected = sentence.format(*figures())
+    assert expected in said(page), expected
+
+
+def test_six_to_seven_times_is_what_was_measured():
+    assert "takes six to seven times as long a step as ResNet-32" in said("README.md")
+    assert [round(ratio) for ratio in sorted(steps_of_resnet32())] == [6, 7, 7]
+
+
+def rows_of(text):
+    """Rows of tables that hold figures, without spaces at the ends of cells."""
+    lines = (line for line in text.splitlines() if line.startswith("|"))
+    return {re.sub(r"\s*\|\s*", "|", line) for line in lines if re.search(r"0\.\d{3}", line)}
+
+
+@pytest.mark.parametrize("card", ["any_size", "series", "learned_resolution"])
+def test_tables_of_a_card_are_those_that_recipes_wrote(card):
+    written = set().union(*(rows_of(path.read_text()) for path in (CARDS / card).rglob("table.md")))
+    shown = rows_of((CARDS / card / "README.md").read_text())
+    assert shown
+    assert shown <= written, shown - written
+
+
+def test_the_table_of_converted_networks():
+    card = rows_of((CARDS / "conversion" / "README.md").read_text())
+    expected = {
+        f"|{row['order']}|{', '.join(f'{error:.2f}' for error in row['errors'])}|"
+        + "|".join(f"{row[name]:.4f}" for name in ("converted", "trained", "frozen"))
+        + "|"
+        for row in results("conversion/results")["rows"]
+    }
+    assert card == expected
