@@ -1,5 +1,6 @@
 """Guards long trainings: whatever happens to the process or the disk, nothing is lost."""
 
+import argparse
 import errno
 import itertools
 import json
@@ -109,6 +110,19 @@ def test_a_disk_that_is_full_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"No space left on device: .*results.json"):
         _results._write(path, "new and longer")
     assert json.loads(path.read_text()) == "old"
+
+
+def test_a_folder_that_can_not_be_written_to_is_known_before_anything_is_trained(tmp_path, monkeypatch):
+    arguments = argparse.Namespace(command="it", out=tmp_path / "out", data_dir=None)
+    measured = []
+
+    def read_only(self, *args, **kwargs):
+        raise OSError(errno.EROFS, "Read-only file system", str(self))
+
+    monkeypatch.setattr(pathlib.Path, "mkdir", read_only)
+    with pytest.raises(OSError, match=r"Read-only file system: .*out"):
+        _results.run(arguments, measured.append)
+    assert not measured
 
 
 def test_rows_of_a_study_survive_a_kill_at_any_moment(tmp_path, monkeypatch):

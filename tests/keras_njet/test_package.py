@@ -1,15 +1,17 @@
 """Guards what a user meets first: the import, the public names, the docstrings' examples."""
 
+import ast
 import doctest
 import importlib
-import importlib.util
 import inspect
 import os
 import pathlib
 import pkgutil
+import shutil
 import subprocess
 import sys
 import sysconfig
+import zipfile
 
 import keras
 import numpy
@@ -17,8 +19,9 @@ import pytest
 
 import keras_njet
 from keras_njet import applications, visualization
+from tests.helpers import ROOT
 
-BACKENDS = [name for name in ("tensorflow", "jax", "torch") if importlib.util.find_spec(name)]
+BACKEND = keras.backend.backend()
 MODULES = [name for _, name, _ in pkgutil.walk_packages(keras_njet.__path__, "keras_njet.")]
 
 ALONE = """
@@ -31,6 +34,7 @@ import keras_njet
 assert before == (keras.config.backend(), keras.config.floatx(), keras.config.image_data_format(), dict(os.environ))
 assert keras.config.backend() == sys.argv[1]
 import numpy
+keras_njet.applications.NJetNIN(weights="fashion_mnist", width=0.25, input_shape=(28, 28, 1))
 layer = keras_njet.NJetConv2D(2, subsample_rate=4.0)
 model = keras.Sequential([keras.Input((9, 9, 1)), layer, keras.layers.GlobalMaxPooling2D()])
 model.compile("sgd", "mse")
@@ -38,20 +42,70 @@ model.fit(numpy.zeros((4, 9, 9, 1)), numpy.zeros((4, 2)), verbose=0)
 """
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_the_package_works_with_one_backend_alone_and_changes_nothing_on_import(backend, tmp_path):
-    absent = [name for name in ("tensorflow", "jax", "torch") if name != backend]
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, as pip builds it, unpacked; and its size in bytes."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"  # without what is built there, which setuptools would take along
+    shutil.copytree(ROOT / "keras_njet", source / "keras_njet", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, source]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (built,) = folder.glob("*.whl")
+    with zipfile.ZipFile(built) as archive:
+        archive.extractall(folder / "installed")
+    return folder / "installed", built.stat().st_size
+
+
+def test_the_wheel_has_the_package_its_weights_and_types_and_nothing_else(wheel):
+    folder, size = wheel
+    names = {path.name.split("-")[0] for path in folder.iterdir()}
+    assert names == {"keras_njet"}
+    assert (folder / "keras_njet" / "py.typed").exists()
+    shipped = ROOT / "keras_njet" / "applications" / "weights"
+    for path in shipped.iterdir():
+        assert (folder / "keras_njet" / "applications" / "weights" / path.name).read_bytes() == path.read_bytes()
+    assert size < 20e6
+
+
+def test_the_wheel_works_with_one_backend_alone_and_changes_nothing_on_import(wheel, tmp_path):
+    absent = [name for name in ("tensorflow", "jax", "torch") if name != BACKEND]
     # An interpreter without site-packages, but with links to everything in there except the other backends.
     for folder in sysconfig.get_path("purelib"), sysconfig.get_path("platlib"):
         for path in pathlib.Path(folder).iterdir():
-            if path.name.split(".")[0].split("-")[0] not in absent and not (tmp_path / path.name).exists():
+            name = path.name.split(".")[0].split("-")[0]
+            if name not in absent and "keras_njet" not in name and not (tmp_path / path.name).exists():
                 (tmp_path / path.name).symlink_to(path)
-    project = pathlib.Path(keras_njet.__file__).parents[1]
-    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": f"{tmp_path}{os.pathsep}{project}"}
-    command = [sys.executable, "-S", "-c", ALONE, backend, *absent]
+    environment = {**os.environ, "KERAS_BACKEND": BACKEND, "PYTHONPATH": f"{tmp_path}{os.pathsep}{wheel[0]}"}
+    command = [sys.executable, "-S", "-c", ALONE, BACKEND, *absent]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout == ""
+
+
+PICKLING = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal", "cloudpickle"}
+SOURCES = [path for folder in ("keras_njet", "applications", "examples") for path in (ROOT / folder).rglob("*.py")]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_that_is_read_can_run_code(path):
+    """No pickle, no `Lambda` layers, no file that is read without safe mode."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            assert not PICKLING & {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert (node.module or "").split(".")[0] not in PICKLING
+        elif isinstance(node, ast.Attribute):
+            assert node.attr not in ("Lambda", "enable_unsafe_deserialization")
+            assert ast.unparse(node) != "torch.load"
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "SafeModeScope":
+            assert path.name == "_backend.py"  # a copy of a layer that is in memory already
+        elif isinstance(node, ast.Call):
+            given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            assert given.get("allow_pickle", "False") == "False"
+            assert given.get("safe_mode", "True") == "True"
 
 
 def test_public_names_are_exactly_those_listed():
