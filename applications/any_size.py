@@ -29,7 +29,7 @@ import warnings
 import numpy as np
 from matplotlib.figure import Figure
 
-from applications import _results, _tables, train_classifier
+from applications import _pictures, _results, _tables, train_classifier
 from applications._arguments import ArgumentParser
 from applications.data_sets import images
 
@@ -271,17 +271,19 @@ def format_table(results):
 
 
 def plot(results, path):
-    """A curve for each method: baselines dashed, networks that learned their resolution in full lines."""
+    """A curve for each method, in its colour: of the baseline dashed, of the N-Jet in full lines."""
     chosen = results["configuration"]
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
-    for index, (network, method, accuracies, _) in enumerate(curves(results)):
+    methods = []
+    for network, method, accuracies, _ in curves(results):
+        methods += [method] if method not in methods else []
         factors = [float(factor) for factor in accuracies]
         means = [np.mean(values) for values in accuracies.values()]
         deviations = [_tables.deviation(values) for values in accuracies.values()]
-        style = {"linestyle": "--", "marker": "s"} if network == "NIN" else {"linestyle": "-", "marker": "o"}
+        style = {"linestyle": "--" if network == "NIN" else "-", **_pictures.style(methods.index(method))}
         label = f"{NAMES[network]}, {method}"
-        axes.errorbar(factors, means, deviations, color=f"C{index}", markersize=4, capsize=3, label=label, **style)
+        axes.errorbar(factors, means, deviations, markersize=5, capsize=3, label=label, **style)
     axes.set_xscale("log", base=2)
     axes.set_xticks(factors, [f"×{factor:.2g}" for factor in factors])
     axes.set(xlabel="size of the test images, of the training images' size", ylabel="test accuracy", ylim=(0, 1))

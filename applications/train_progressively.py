@@ -15,7 +15,7 @@ import functools
 import numpy as np
 from matplotlib.figure import Figure
 
-from applications import _results, _tables, _training, train_classifier
+from applications import _pictures, _results, _tables, _training, train_classifier
 from applications._arguments import ArgumentParser
 from applications.data_sets import images
 
@@ -123,7 +123,7 @@ def plot(results, path):
         for row in _results.select(results["runs"], schedule=schedule):
             minutes = np.cumsum(row["log"]["seconds"]) / 60
             label = schedule if row["seed"] == 0 else None
-            axes.plot(minutes, row["log"]["val_accuracy"], "o-", color=f"C{index}", markersize=3, label=label)
+            axes.plot(minutes, row["log"]["val_accuracy"], label=label, markersize=4, **_pictures.style(index))
     stages = ", ".join(f"{n} epochs at ×{f:g}" for n, f in zip(chosen["epochs"], chosen["factors"], strict=True))
     axes.set(xlabel="minutes of training", ylabel="test accuracy at the size of the stage")
     axes.set_title(f"{chosen['dataset']}: {stages}", fontsize=10)
