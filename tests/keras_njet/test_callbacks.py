@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from keras_njet import NJetConv1D, NJetConv2D, NJetConv3D, NJetDepthwiseConv1D, ResolutionCallback
+from tests.helpers import on
 
 
 def fit(**arguments):
@@ -82,3 +83,24 @@ def test_logging_can_be_turned_off():
 def test_bad_frequency(update_freq):
     with pytest.raises(ValueError, match=f"Received: update_freq={update_freq!r}$"):
         ResolutionCallback(update_freq)
+
+
+@on("tensorflow")
+def test_tensorboard_shows_sigma(tmp_path):
+    """Keras' callback writes what the logs hold, if it comes later."""
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    import tensorflow as tf
+
+    model = keras.Sequential([keras.Input((9, 9, 1)), NJetConv2D(2, name="conv"), keras.layers.GlobalMaxPooling2D()])
+    model.compile("sgd", "mse")
+    callbacks = [ResolutionCallback(), keras.callbacks.TensorBoard(tmp_path)]
+    x, y = np.zeros((4, 9, 9, 1)), np.zeros((4, 2))
+    history = model.fit(x, y, epochs=2, callbacks=callbacks, verbose=0).history
+    shown = {}
+    for path in (tmp_path / "train").glob("events*"):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                shown.setdefault(value.tag, []).append(value.tensor)
+    sigma = [float(tf.make_ndarray(tensor)) for tensor in shown["epoch_conv/sigma"]]
+    np.testing.assert_allclose(sigma, history["conv/sigma"], rtol=1e-6)
+    assert len(sigma) == 2
