@@ -55,10 +55,22 @@ def above():
     return round(100 * (4 / 3 * middle / large - 1))
 
 
-def steps_of_resnet32():
-    rows = [json.loads(path.read_text()) for path in (ROOT / "benchmarks/results").glob("networks_[tj]*.json")]
-    seconds = [row["seconds"] for file in rows for row in file if row["network"] == "resnet32"]
-    return [row["N-Jet"] / row["baseline"] for row in seconds]
+def measured(name):
+    """What a benchmark found on each backend."""
+    paths = [ROOT / "benchmarks" / "results" / f"{name}_{backend}.json" for backend in ("tensorflow", "jax", "torch")]
+    return [json.loads(path.read_text()) for path in paths]
+
+
+def of_networks(other, wanted=lambda network: True, name="networks"):
+    """The time of N-Jet networks over that of others, sorted."""
+    rows = (row for rows in measured(name) for row in rows if wanted(row["network"]))
+    return sorted(row["seconds"]["N-Jet"] / row["seconds"][other] for row in rows)
+
+
+def plain_networks():
+    of_nin = of_networks("plain", lambda network: network == "nin")
+    others = of_networks("plain", lambda network: not network.startswith("nin"))
+    return of_nin[0], of_nin[-1], others[0], others[-1]
 
 
 def rescaled(*sizes):
@@ -89,6 +101,7 @@ CLAIMS = [  # a page, a sentence of it, and the figures in it
     ("README.md", "beside {} at its own", lambda: rescaled("1")),
     ("README.md", "three N-Jet layers have {}, the best", lambda: [of_series("N-Jet")]),
     ("README.md", "sizes of `Conv1D` {} with six times", lambda: [of_series("Conv1D, 27")]),
+    ("README.md", "takes {:.2f} to {:.2f} of the time, the others {:.2f} to {:.2f}", plain_networks),
     ("README.md", "N-Jet-NIN has {:.4f} and NIN {:.4f}, with", lambda: [of_network(NJET_NIN), of_network(NIN)]),
     ("docs/paper.md", "Here it is {} % above", lambda: [above()]),
     (
@@ -111,7 +124,20 @@ def test_a_figure_is_that_of_the_result_file(page, sentence, figures):
 
 def test_six_to_seven_times_is_what_was_measured():
     assert "takes six to seven times as long a step as ResNet-32" in said("README.md")
-    assert [round(ratio) for ratio in sorted(steps_of_resnet32())] == [6, 7, 7]
+    assert [round(ratio) for ratio in of_networks("baseline", lambda network: network == "resnet32")] == [6, 7, 7]
+
+
+def test_what_the_first_step_and_memory_cost():
+    text = said("README.md")
+    assert "takes two to three times as long on TensorFlow and JAX" in text
+    deep = of_networks("baseline", lambda network: network.startswith("resnet"), "networks_first_step")
+    of_torch = [row["seconds"] for row in measured("networks_first_step")[-1] if row["network"].startswith("resnet")]
+    compiled = [ratio for ratio in deep if ratio not in [row["N-Jet"] / row["baseline"] for row in of_torch]]
+    assert len(compiled) == 4
+    assert {round(ratio) for ratio in compiled} == {2, 3}
+    assert "a layer needs up to six times the memory" in text
+    memory = [row["N-Jet"]["megabytes"] / row["Keras"]["megabytes"] for row in measured("first_step")]
+    assert round(max(memory)) == 6
 
 
 def rows_of(text):
