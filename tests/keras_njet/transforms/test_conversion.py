@@ -317,3 +317,21 @@ def test_a_backbone_of_keras_cv():
     x = images(1, 32, 32, 3)
     expected = backbone.predict(x, verbose=0)
     np.testing.assert_allclose(convert(backbone, layers=3).predict(x, verbose=0), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_backbone_of_keras_hub():
+    keras_hub = pytest.importorskip("keras_hub", reason="keras-hub is not installed", exc_type=ImportError)
+    backbone = keras_hub.models.ResNetBackbone(
+        input_conv_filters=[64],
+        input_conv_kernel_sizes=[7],
+        stackwise_num_filters=[64, 64],
+        stackwise_num_blocks=[1, 1],
+        stackwise_num_strides=[1, 2],
+        block_type="basic_block",
+        image_shape=(32, 32, 3),
+    )
+    x = images(1, 32, 32, 3)
+    expected = backbone.predict(x, verbose=0)
+    converted, report = convert(backbone, layers=3, return_report=True)
+    assert report
+    np.testing.assert_allclose(converted.predict(x, verbose=0), expected, rtol=1e-4, atol=1e-4)
