@@ -146,7 +146,7 @@ def rows_of(text):
     return {re.sub(r"\s*\|\s*", "|", line) for line in lines if re.search(r"0\.\d{3}", line)}
 
 
-@pytest.mark.parametrize("card", ["any_size", "series", "learned_resolution"])
+@pytest.mark.parametrize("card", ["any_size", "filters", "series", "learned_resolution"])
 def test_tables_of_a_card_are_those_that_recipes_wrote(card):
     written = set().union(*(rows_of(path.read_text()) for path in (CARDS / card).rglob("table.md")))
     shown = rows_of((CARDS / card / "README.md").read_text())
@@ -163,3 +163,18 @@ def test_the_table_of_converted_networks():
         for row in results("conversion/results")["rows"]
     }
     assert card == expected
+
+
+EARLIER = ("adaptive/", "conversion/", "deeplab/", "nin/", "unet/")
+"""Cards whose results are older than the rule that a result names the processor and the commit."""
+
+
+@pytest.mark.parametrize("path", sorted(CARDS.rglob("results.json")), ids=lambda path: str(path.relative_to(CARDS)))
+def test_a_result_says_how_it_came_about(path):
+    found = json.loads(path.read_text())
+    assert re.search(r"(examples|applications)[/.]\w+", found["command"])
+    assert {"python", "keras", "keras_njet", "backend"} <= set(found["versions"])
+    if not str(path.relative_to(CARDS)).startswith(EARLIER):
+        assert re.fullmatch("[0-9a-f]{40}", found["commit"])
+        assert "cores" in found["processor"]
+        assert found["configuration"]
