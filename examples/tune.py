@@ -1,8 +1,8 @@
 """Searches over the order of the derivatives, the rate of subsampling and the learning rate of σ, with KerasTuner.
 
-    KERAS_BACKEND=jax python tune.py 6        # so many trials
+    KERAS_BACKEND=jax python tune.py 6        # the number of trials
 
-`pip install keras-tuner` brings it. The images are scikit-learn's digits, enlarged twice; what is compared is the
+`pip install keras-tuner` brings it. The images are scikit-learn's digits at twice their size; what is compared is the
 accuracy on images that are held out.
 """
 

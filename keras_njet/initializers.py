@@ -21,8 +21,8 @@ class NJetVarianceScaling(keras.initializers.RandomNormal):
     on the input's spectrum: smooth maps pass a Gaussian unharmed, white noise does not. g is therefore computed for the
     spectrum that feature maps have inside a stack of such layers, for this order and σ, see `transmitted_variance`.
 
-    The paper draws α from N(0, 1) and leans on batch normalisation (section IV); that is
-    `keras.initializers.RandomNormal(stddev=1.0)`.
+    The authors' code draws α from N(0, 1), `keras.initializers.RandomNormal(stddev=1.0)`, and leans on batch
+    normalisation; the paper does not say.
 
     Args:
         sigma: Number σ > 0 in pixels, the scale the layer starts with, or one for each axis. Defaults to 1.

@@ -12,7 +12,7 @@ class NJetConv2D(NJetConv):
     A filter is F = Σ α_{ij}·G^{i,j}(x, y; σ) over the Gaussian derivatives of orders 0 ≤ i + j ≤ `order`, the N-Jet
     (equation 5 of the paper). The coefficients α and the scale σ, by default one a layer, are learned by
     back-propagation. σ sets the size of the filters, 2⌈kσ⌉ + 1 pixels (section III-C), at every training step, and no
-    array has a shape that depends on it: nothing is compiled anew while the filters grow or shrink.
+    array has a shape that depends on it.
 
     With `subsample_rate` the feature map is safely subsampled (section IV) to ⌊s·½^(σ/r)⌋ pixels, and by matrices only
     those are computed. Then the size of the output follows σ; it is brought up to date at the start of every epoch,
@@ -59,7 +59,7 @@ class NJetConv2D(NJetConv):
         use_bias: Whether to add a bias to each filter's output. Defaults to True.
         implementation: "matrix", "dense" or "auto". "matrix" evaluates by Gaussian-derivative matrices: any σ costs
             the same, and nothing is ever compiled anew. "dense" composes the filter and convolves: cheaper for small
-            filters on large maps; compiled anew, at most once an epoch, when the filter has outgrown its size. "auto"
+            filters on large maps; compiled anew, with head-room, when the filter has outgrown its size. "auto"
             takes what is cheapest by a measured rule: matrices on small maps; on large ones dense while the filter is
             small, then matrices tile by tile, then whole ones. All give the same numbers. Defaults to "auto".
         coefficient_initializer: Keras initializer of α. Defaults to `keras_njet.NJetVarianceScaling` at this layer's

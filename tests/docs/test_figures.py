@@ -102,7 +102,7 @@ CLAIMS = [  # a page, a sentence of it, and the figures in it
     ("README.md", "three N-Jet layers have {}, the best", lambda: [of_series("N-Jet")]),
     ("README.md", "sizes of `Conv1D` {} with six times", lambda: [of_series("Conv1D, 27")]),
     ("README.md", "takes {:.2f} to {:.2f} of the time, the others {:.2f} to {:.2f}", plain_networks),
-    ("README.md", "N-Jet-NIN has {:.4f} and NIN {:.4f}, with", lambda: [of_network(NJET_NIN), of_network(NIN)]),
+    ("README.md", "N-Jet-NIN has {:.4f} and NIN {:.4f}; the N-Jet", lambda: [of_network(NJET_NIN), of_network(NIN)]),
     ("docs/paper.md", "Here it is {} % above", lambda: [above()]),
     (
         "applications/nin/README.md",
