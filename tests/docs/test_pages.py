@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 
 import keras
 import numpy as np
@@ -36,6 +37,8 @@ def test_code_runs_as_it_stands(page, tmp_path, monkeypatch):
     if page.name not in ON_EACH_BACKEND and keras.backend.backend() != "torch":
         pytest.skip("says nothing of backends; it is tested on torch")
     monkeypatch.chdir(tmp_path)
+    if page.name == "training_loops.md":  # which says that there is this warning
+        warnings.filterwarnings("ignore", message="(?s).*is being compiled into a function of your own")
     parsers = [markdown.PythonCodeBlockParser(), markdown.SkipParser()]
     examples = list(sybil.Sybil(parsers).parse(page))
     assert examples
