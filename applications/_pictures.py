@@ -14,15 +14,15 @@ def style(index):
     return {"color": _COLOURS[index % 8], "marker": _MARKERS[index % 7]}
 
 
-def draw_masks(rows, classes, path):
+def draw_masks(rows, names, path):
     """Draws images beside their masks.
 
     Args:
         rows: List of `(image, masks, title)`: the masks are a dictionary from title to array.
-        classes: Number of classes.
+        names: Names of the classes, in their order.
         path: File to write.
     """
-    columns = 1 + len(rows[0][1])
+    columns, classes = 1 + len(rows[0][1]), len(names)
     figure = Figure(figsize=(3 * columns, 2.5 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
     colours = matplotlib.colormaps["tab20"].resampled(classes).with_extremes(over="white")  # what is ignored
@@ -37,5 +37,6 @@ def draw_masks(rows, classes, path):
                 axis.set_title(name)
         for axis in row:
             axis.set(xticks=[], yticks=[])
-    figure.colorbar(shown, ax=axes, ticks=range(classes), shrink=0.6, label="class; white: ignored")
+    bar = figure.colorbar(shown, ax=axes, ticks=range(classes), shrink=0.8, label="white: ignored")
+    bar.ax.set_yticklabels(names)
     figure.savefig(path, dpi=100, bbox_inches="tight")

@@ -55,9 +55,7 @@ def measure(arguments):
     scale = max(arguments.scales)
     image, mask = (part[0] for part in multiscale.make_dataset(*test_set, scale, 1, seed=2 * arguments.seed + 1)[0])
     masks = {"mask": mask, **{method: shown[scale, method] for method in METHODS}}
-    draw_masks(
-        [(image, masks, f"objects enlarged {scale} times")], multiscale.CLASSES, arguments.out / "predictions.png"
-    )
+    draw_masks([(image, masks, f"objects enlarged {scale} times")], multiscale.NAMES, arguments.out / "predictions.png")
     return {"runs": rows}
 
 

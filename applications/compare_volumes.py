@@ -249,11 +249,11 @@ def plot(test_set, predicted, path):
     x, y = test_set
     middle = len(x) // 2
     masks = {
-        "truth (0 membrane, 1 cell)": y[middle],
+        "truth": y[middle],
         **{method: volume[middle] for method, volume in predicted.items()},
     }
     title = f"test slice {middle + 1} of {len(x)}"
-    draw_masks([(x[middle], masks, title)], len(CLASSES), path)
+    draw_masks([(x[middle], masks, title)], CLASSES, path)
 
 
 if __name__ == "__main__":

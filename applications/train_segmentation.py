@@ -70,7 +70,8 @@ def measure(arguments):
     model = make_model(classes, train_set[0][0].shape[-1], arguments)
     compile_model(model, classes, train_set, arguments)
     log = _training.fit_with_log(model, train_set, arguments, validation_data=test_set)
-    draw_masks(predictions(model, test_set), classes, arguments.out / "predictions.png")
+    names = segmentation.NAMES.get(arguments.dataset, multiscale.NAMES)
+    draw_masks(predictions(model, test_set), names, arguments.out / "predictions.png")
     return {
         "metrics": {
             "test_miou": log[-1]["val_miou"],

@@ -8,7 +8,10 @@ neither losses nor metrics count.
 import numpy as np
 from PIL import Image
 
-CLASSES = 11
+NAMES = (
+    "background", "T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot",
+)  # fmt: skip
+CLASSES = len(NAMES)
 IGNORED = 255
 THRESHOLD = 0.2
 RANDOM_SCALES = (1, 2, 3, 4)

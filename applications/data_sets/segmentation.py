@@ -8,7 +8,17 @@ from PIL import Image, UnidentifiedImageError
 from applications.data_sets.batches import random_batches
 
 IGNORED = 255
-CLASSES = {"camvid": 11, "isbi_em": 2, "voc": 21}
+NAMES = {
+    "camvid": (
+        "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "cyclist",
+    ),
+    "isbi_em": ("membrane", "cell"),
+    "voc": (
+        "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "table",
+        "dog", "horse", "motorbike", "person", "plant", "sheep", "sofa", "train", "monitor",
+    ),
+}  # fmt: skip
+CLASSES = {name: len(names) for name, names in NAMES.items()}
 ISBI_TEST_IMAGES = 6
 
 
