@@ -102,6 +102,7 @@ def last_accuracy(output):
     return float(re.findall(r"test accuracy ([\d.]+)", output)[-1])
 
 
+@on_torch
 def test_the_learned_scale_grows_with_the_size_of_digits(tmp_path):
     output = run_example("learn_resolution", tmp_path)
     rows = re.findall(r"\| ([\d.]+)× \| (\d+)×\d+ \| ([\d.]+) \| ([\d.]+) \|", output)
