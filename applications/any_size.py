@@ -275,13 +275,11 @@ def plot(results, path):
     chosen = results["configuration"]
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
-    methods = []
     for network, method, accuracies, _ in curves(results):
-        methods += [method] if method not in methods else []
         factors = [float(factor) for factor in accuracies]
         means = [np.mean(values) for values in accuracies.values()]
         deviations = [_tables.deviation(values) for values in accuracies.values()]
-        style = {"linestyle": "--" if network == "NIN" else "-", **_pictures.style(methods.index(method))}
+        style = {"linestyle": "--" if network == "NIN" else "-", **_pictures.style(_names().index(method))}
         label = f"{NAMES[network]}, {method}"
         axes.errorbar(factors, means, deviations, markersize=5, capsize=3, label=label, **style)
     axes.set_xscale("log", base=2)

@@ -5,6 +5,7 @@ right in both; only those from this folder lose their `../`.
 """
 
 import pathlib
+import posixpath
 import re
 
 from mkdocs.structure.files import File
@@ -56,10 +57,10 @@ def on_page_markdown(markdown, page, config, files):
         if OWN.match(page.file.src_uri) and not page.file.generated_by:
             target = target.removeprefix("../")
         target = re.sub(r"(examples/\w+)\.(py|ipynb)$", r"\1.md", target)
-        folder = pathlib.PurePath(page.file.src_uri).parent
-        path = _normal(folder / target.split("#")[0])
-        if path.endswith("README.md") and path == "README.md":
-            return f"{mark}[{text}]({_up(folder)}index.md)"
+        folder = posixpath.dirname(page.file.src_uri)
+        path = posixpath.normpath(posixpath.join(folder, target.split("#")[0]))
+        if path == "README.md":
+            return f"{mark}[{text}]({posixpath.relpath('index.md', folder or '.')})"
         if files.get_file_from_path(path) is None:
             directory = f"{path}/README.md"
             if files.get_file_from_path(directory) is None:
@@ -68,17 +69,3 @@ def on_page_markdown(markdown, page, config, files):
         return f"{mark}[{text}]({target})"
 
     return re.sub(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)", led, markdown)
-
-
-def _normal(path):
-    parts = []
-    for part in path.parts:
-        if part == ".." and parts:
-            parts.pop()
-        elif part not in (".", ".."):
-            parts.append(part)
-    return "/".join(parts)
-
-
-def _up(folder):
-    return "../" * len(folder.parts)

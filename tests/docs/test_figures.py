@@ -61,9 +61,9 @@ def measured(name):
     return [json.loads(path.read_text()) for path in paths]
 
 
-def of_networks(other, wanted=lambda network: True, name="networks"):
+def of_networks(other, wanted, of_backends=None):
     """The time of N-Jet networks over that of others, sorted."""
-    rows = (row for rows in measured(name) for row in rows if wanted(row["network"]))
+    rows = (row for rows in of_backends or measured("networks") for row in rows if wanted(row["network"]))
     return sorted(row["seconds"]["N-Jet"] / row["seconds"][other] for row in rows)
 
 
@@ -130,9 +130,8 @@ def test_six_to_seven_times_is_what_was_measured():
 def test_what_the_first_step_and_memory_cost():
     text = said("README.md")
     assert "takes two to three times as long on TensorFlow and JAX" in text
-    deep = of_networks("baseline", lambda network: network.startswith("resnet"), "networks_first_step")
-    of_torch = [row["seconds"] for row in measured("networks_first_step")[-1] if row["network"].startswith("resnet")]
-    compiled = [ratio for ratio in deep if ratio not in [row["N-Jet"] / row["baseline"] for row in of_torch]]
+    *compiling, _ = measured("networks_first_step")
+    compiled = of_networks("baseline", lambda network: network.startswith("resnet"), compiling)
     assert len(compiled) == 4
     assert {round(ratio) for ratio in compiled} == {2, 3}
     assert "a layer needs up to six times the memory" in text

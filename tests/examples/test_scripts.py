@@ -15,19 +15,9 @@ from tests.helpers import ROOT, on, on_torch, run, waves
 
 SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
 PUBLIC = {
-    "keras",
-    "keras_njet",
-    "numpy",
-    "matplotlib",
-    "sklearn",
-    "PIL",
-    "aeon",
-    "sys",
-    "tempfile",
-    "tensorflow",
-    "torch",
-}
-PUBLIC |= {"keras_tuner"}
+    "keras", "keras_njet", "keras_tuner", "numpy", "matplotlib", "sklearn", "PIL", "aeon", "sys", "tempfile",
+    "tensorflow", "torch",
+}  # fmt: skip
 AEON = """
 import numpy as np
 

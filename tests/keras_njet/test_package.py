@@ -19,7 +19,7 @@ import pytest
 
 import keras_njet
 from keras_njet import applications, visualization
-from tests.helpers import ROOT
+from tests.helpers import ROOT, on_torch
 
 BACKEND = keras.backend.backend()
 MODULES = [name for _, name, _ in pkgutil.walk_packages(keras_njet.__path__, "keras_njet.")]
@@ -59,6 +59,7 @@ def wheel(tmp_path_factory):
     return folder / "installed", built.stat().st_size
 
 
+@on_torch
 def test_the_wheel_has_the_package_its_weights_and_types_and_nothing_else(wheel):
     folder, size = wheel
     names = {path.name.split("-")[0] for path in folder.iterdir()}
