@@ -24,9 +24,13 @@ training: where a filter has outgrown its evaluation, the function is made anew,
 
 The first step of a function is not seen as a step: only while it runs is the function compiled, and the follower made,
 that watches its later steps (`_Step`). The sizes which it notes are those of the σ it began with all the same.
+
+Several threads may run one model. Each has steps of its own, which keep the sizes that they began with; what is noted
+is the same for all, and looked at by one thread at a time.
 """
 
 import functools
+import threading
 import warnings
 
 import keras
@@ -171,6 +175,21 @@ class Run:
         return self.method is None and self.is_traced and is_trained and not self.is_symbolic
 
 
+class _StepOfThread(threading.local):
+    """The step that a thread runs: the sizes that it has been given by their keys; None if it runs none."""
+
+    sizes = None
+
+
+def _one_thread_at_a_time(method):
+    @functools.wraps(method)
+    def locked(self, *args, **kwargs):
+        with self.lock:
+            return method(self, *args, **kwargs)
+
+    return locked
+
+
 class _Follower:
     """Knows the sizes with which the functions of one model were made; the states are those of the table above."""
 
@@ -179,28 +198,34 @@ class _Follower:
         self.noted = {}  # (id of scale, axis, function, arguments) -> (scale, sizes in their order)
         self.reaches = Reaches()
         self.limits = Limits()
-        self.is_running = False
+        self.lock = threading.RLock()
+        self.step = _StepOfThread()
         self.is_due = False
         for method in ("reset_metrics", "make_predict_function"):
             setattr(model, method, self._begins_with_an_update(getattr(model, method)))
 
+    @_one_thread_at_a_time
     def size(self, scale, axis, size_of, *args):
         """The size that a layer gets."""
-        _, sizes = self.noted.setdefault((id(scale), axis, size_of, args), (scale, []))
-        if self.is_running and sizes:
-            return sizes[0]
-        size = size_of(scale.largest(axis), *args)
-        if size not in sizes:
-            sizes.append(size)
+        key = id(scale), axis, size_of, args
+        _, noted = self.noted.setdefault(key, (scale, []))
+        is_running = self.step.sizes is not None
+        given = self.step.sizes if is_running else {}
+        if key not in given:
+            given[key] = noted[0] if is_running and noted else size_of(scale.largest(axis), *args)
+        if given[key] not in noted:
+            noted.append(given[key])
         self.is_due = False
         self._watch_steps()
-        return size
+        return given[key]
 
+    @_one_thread_at_a_time
     def reach(self, scale, options):
         """The index of the reach that a layer gets."""
         self._watch_steps()
         return self.reaches.index(scale, options)
 
+    @_one_thread_at_a_time
     def update(self, begins=False):
         """Has the functions made anew if one was made with what is not right for σ; returns whether one was.
 
@@ -226,6 +251,7 @@ class _Follower:
                 self._make_anew(step)
         return any(changed)
 
+    @_one_thread_at_a_time
     def keep_in_reach(self, state, positions):
         """Has the training function made anew if a filter has outgrown its reach; returns whether one has.
 
@@ -277,19 +303,21 @@ class _Step:
 
     def __call__(self, *args):
         follower = self.follower
-        is_anew = follower.is_due and follower.update()
-        if not is_anew and self.step == "train":
-            if self.positions is None:
-                self.positions = _backend.positions_in_state(follower.model)
-            is_anew = follower.keep_in_reach(args[0], self.positions)
-        if is_anew:
+        with follower.lock:
+            is_anew = follower.is_due and follower.update()
+            if not is_anew and self.step == "train":
+                if self.positions is None:
+                    self.positions = _backend.positions_in_state(follower.model)
+                is_anew = follower.keep_in_reach(args[0], self.positions)
+            function = self.function
+        if is_anew or function is None:  # made anew, by this thread or another one
             return _backend.functions(follower.model)[self.step](*args)
-        follower.is_running = True
+        before, follower.step.sizes = follower.step.sizes, {}
         follower.reaches.steps += 1
         try:
-            return self.function(*args)
+            return function(*args)
         finally:
-            follower.is_running = False
+            follower.step.sizes = before
 
 
 def _warn_not_followed(layer):

@@ -78,6 +78,11 @@ def along_axis(sigma, order, extent, discretization):
     return np.diff(integrals) / (1 - 2 * scipy.stats.norm.sf(edges[-1]))
 
 
+def is_doubtful(radius):
+    """Whether kσ is so little above a whole number that it depends on the rounding of σ which filter is right."""
+    return 1e-6 < radius % 1.0 < 2e-4
+
+
 def filter_of(alpha, sigma, rank, arguments):
     """One filter of one channel, of its coefficients."""
     order = arguments["order"]
@@ -144,6 +149,7 @@ def test_output_is_that_of_scipy(case, seed):
     inputs = np.moveaxis(x, -1, 1) if first else x
     layer.build(inputs.shape)
     sigmas = own_sigmas(layer, depthwise, arguments, channels, rank, seed)
+    assume(not any(is_doubtful(arguments["extent"] * sigma) for sigma in sigmas.flat))
     expected = expected_of(x.astype("float64"), layer, depthwise, arguments, sigmas)
     assume(0 not in expected.shape)
     ours = to_numpy(keras.ops.cast(layer(inputs), "float64" if arguments["dtype"] == "float64" else "float32"))
