@@ -152,13 +152,13 @@ class Matrices:
             def responses(x, sigma):
                 return products.basis_responses(x, convolution.matrices(sigma))
 
-            summed = _sum(sharing.of_each_input(responses, x, sigma) for sigma in scales)
+            summed = products.add_up(sharing.of_each_input(responses, x, sigma) for sigma in scales)
             return products.mix_responses(summed, coefficients, convolution.groups)
 
         def convolve(coefficients, sigma):
             return products.convolve_few_filters(x, coefficients, convolution.matrices(sigma))
 
-        return _sum(sharing.of_each_filter(convolve, coefficients, sigma) for sigma in scales)
+        return products.add_up(sharing.of_each_filter(convolve, coefficients, sigma) for sigma in scales)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,7 +178,7 @@ class Dense:
     def evaluate(self, convolution: Convolution, x, coefficients, scales):
         """Sums the convolutions with each σ of a list, with the same coefficients."""
         axes = convolution.axes
-        kernel = _sum(convolution.kernel(coefficients, sigma, [self.reach] * len(axes)) for sigma in scales)
+        kernel = products.add_up(convolution.kernel(coefficients, sigma, [self.reach] * len(axes)) for sigma in scales)
         outputs = dense.convolve(x, ops.cast(kernel, convolution.dtype), axes, convolution.groups)
         return _subsample(outputs, axes, [True] * len(axes))
 
@@ -290,7 +290,3 @@ def _subsample(x, axes, computed):
         for axis, is_computed in zip(axes, computed, strict=True)
     ]
     return resample(x, new_sizes)
-
-
-def _sum(terms):
-    return functools.reduce(ops.add, terms)

@@ -14,6 +14,7 @@ axis there is a list with the matrix of each order, of shape `(new_size, size)`.
 
 import functools
 import itertools
+import operator
 
 from keras import ops
 
@@ -37,12 +38,12 @@ def convolve(x, coefficients, scales, groups: int = 1, mixing: int | str = 0):
     """
     axes = len(scales[0])
     if mixing == "together":
-        return mix_responses(_sum(basis_responses(x, matrices) for matrices in scales), coefficients, groups)
+        return mix_responses(add_up(basis_responses(x, matrices) for matrices in scales), coefficients, groups)
     if mixing == 0:
         return _mix_first(x, coefficients, scales, groups)
     if mixing == axes:
         return (_of_signals if axes == 1 else _mix_last)(x, coefficients, scales, groups)
-    return _sum(_mix_between(x, coefficients, matrices, groups, axes - mixing) for matrices in scales)
+    return add_up(_mix_between(x, coefficients, matrices, groups, axes - mixing) for matrices in scales)
 
 
 def convolve_few_filters(x, coefficients, matrices):
@@ -63,7 +64,7 @@ def convolve_few_filters(x, coefficients, matrices):
     def differentiated(axis, orders):
         """The map, differentiated along the axes from `axis` on."""
         if axis < last:
-            return _sum(
+            return add_up(
                 _along_leading(matrices[axis - 1][m], differentiated(axis + 1, orders - m), new_sizes[axis:])
                 for m in range(orders)
             )
@@ -137,7 +138,7 @@ def _mix_first(x, coefficients, scales, groups):
         if axis < last:
             terms = [differentiated(axis + 1, orders - m) for m in range(orders)]
             return [
-                _sum(along_axis(matrices[axis - 1][m], term[index], axis) for m, term in enumerate(terms))
+                add_up(along_axis(matrices[axis - 1][m], term[index], axis) for m, term in enumerate(terms))
                 for index, matrices in enumerate(scales)
             ]
         mixed = _mix_each(pixels, next(blocks), groups)
@@ -149,7 +150,7 @@ def _mix_first(x, coefficients, scales, groups):
             maps.append(ops.reshape(_times_each(across, mixed), (-1, *sizes[:-1], new_size, filters)))
         return maps
 
-    return _sum(differentiated(1, len(scales[0][0])))
+    return add_up(differentiated(1, len(scales[0][0])))
 
 
 def _mix_between(x, coefficients, matrices, groups, mixed):
@@ -168,11 +169,11 @@ def _mix_between(x, coefficients, matrices, groups, mixed):
 
     def differentiated(axis, orders):
         if axis <= mixed:
-            return _sum(
+            return add_up(
                 along_axis(matrices[axis - 1][m], differentiated(axis + 1, orders - m), axis) for m in range(orders)
             )
         terms = (_mix(pixels[others], next(each), groups) for others in derivative_orders(orders - 1, last - mixed))
-        return ops.reshape(_sum(terms), (-1, *sizes, _shape(coefficients)[-1]))
+        return ops.reshape(add_up(terms), (-1, *sizes, _shape(coefficients)[-1]))
 
     return differentiated(1, orders)
 
@@ -182,9 +183,9 @@ def _of_signals(x, coefficients, scales, groups):
     size, channels = ops.shape(x)[1:]
     orders, new_size = len(scales[0][0]), ops.shape(scales[0][0][0])[0]
     columns = ops.reshape(ops.transpose(x, (1, 0, 2)), (size, -1))
-    responses = _sum(ops.matmul(ops.concatenate(matrices, axis=0), columns) for (matrices,) in scales)
+    responses = add_up(ops.matmul(ops.concatenate(matrices, axis=0), columns) for (matrices,) in scales)
     of_orders = ops.split(ops.reshape(responses, (orders, -1, channels)), orders, axis=0)
-    outputs = _sum(
+    outputs = add_up(
         _mix(ops.reshape(response, (-1, channels)), coefficient, groups)
         for response, coefficient in zip(of_orders, ops.split(coefficients, orders, axis=0), strict=True)
     )
@@ -200,7 +201,7 @@ def _mix_last(x, coefficients, scales, groups):
     def mixed(maps, axis, orders):
         """The result for all orders along the axes from `axis` on; there is a map for each scale."""
         if axis < last:
-            return _sum(
+            return add_up(
                 mixed(
                     [
                         along_axis(matrices[axis - 1][m], map_, axis)
@@ -215,7 +216,7 @@ def _mix_last(x, coefficients, scales, groups):
         for matrices, map_ in zip(scales, maps, strict=True):
             across = ops.reshape(ops.stack(matrices[-1][:orders], axis=1), (new_sizes[-1] * orders, size))
             responses.append(_times_each(across, ops.reshape(map_, (-1, size, channels))))
-        responses = ops.reshape(_sum(responses), (-1, orders * channels))
+        responses = ops.reshape(add_up(responses), (-1, orders * channels))
         return _mix(responses, next(blocks), groups)
 
     outputs = mixed([x] * len(scales), 1, len(scales[0][0]))
@@ -252,7 +253,7 @@ def _mix(x, coefficients, groups):
     if groups == 1:
         return ops.matmul(x, ops.reshape(coefficients, (orders * size, filters)))
     if size == 1:
-        return _sum(
+        return add_up(
             (row if filters == groups else ops.repeat(row, filters // groups, axis=-1))
             * ops.reshape(coefficient, (-1,))
             for row, coefficient in zip(
@@ -294,5 +295,6 @@ def _length(x):
     return int(x.shape[0])
 
 
-def _sum(terms):
-    return functools.reduce(ops.add, terms)
+def add_up(terms):
+    """The sum of tensors of one shape. Not by `ops.add`, which takes some maps of one pixel's width for a bias."""
+    return functools.reduce(operator.add, terms)
