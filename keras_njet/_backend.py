@@ -26,6 +26,7 @@ except ImportError as error:
     ) from error
 
 _STEPS = ("train", "test", "predict")
+_NAME_OF_TRACED = "traced_once_by_keras_njet"
 _TENSORFLOW_FUNCTIONS = weakref.WeakKeyDictionary()  # what `traced_once` has made, for each graph
 _TRAINER_METHODS = ("fit", "evaluate", "predict", "train_on_batch", "test_on_batch", "predict_on_batch")
 
@@ -230,10 +231,39 @@ def traced_once(function, static: tuple, tensors: tuple):
         return _jitted(function, len(static))(*static, *tensors)
     import tensorflow as tf
 
+    tensors = tuple(map(tf.convert_to_tensor, tensors))
+    specs = tuple(tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in tensors)
     made = _TENSORFLOW_FUNCTIONS.setdefault(tf.compat.v1.get_default_graph(), {})
-    if (function, *static) not in made:
-        made[function, *static] = tf.function(functools.partial(function, *static), autograph=False)
-    return made[function, *static](*map(tf.convert_to_tensor, tensors))
+    if (function, static, specs) not in made:  # made for its specification alone: a `tf.function` is traced twice
+        traced = functools.partial(function, *static)
+        traced.__name__ = _NAME_OF_TRACED
+        made[function, static, specs] = tf.function(traced, autograph=False).get_concrete_function(*specs)
+    return made[function, static, specs](*tensors)
+
+
+def graph_being_traced():
+    """The graph that TensorFlow traces in this thread, None if it traces none and on other backends."""
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    return tf.compat.v1.get_default_graph() if tf.inside_function() else None
+
+
+def free_graph(graph) -> None:
+    """Frees a graph of TensorFlow that nothing runs any more, those around it, and what `traced_once` has made in it.
+
+    TensorFlow itself would keep them for as long as the process lives.
+    """
+    from tensorflow.python.framework.func_graph import FuncGraph, dismantle_func_graph
+
+    while isinstance(graph, FuncGraph):
+        _TENSORFLOW_FUNCTIONS.pop(graph, None)
+        for name, function in list(graph._functions.items()):
+            if _NAME_OF_TRACED in name and function._cached_graph is not None:  # forwards and backwards
+                dismantle_func_graph(function._cached_graph)
+        dismantle_func_graph(graph)
+        graph = graph.outer_graph
 
 
 @functools.cache

@@ -41,6 +41,11 @@ from keras_njet._resolution.limits import Limits
 from keras_njet._resolution.reaches import Options, Reaches
 
 _TRAINING = ("fit", "train_on_batch")
+_STEP_OF = {
+    **dict.fromkeys(_TRAINING, "train"),
+    **dict.fromkeys(("evaluate", "test_on_batch"), "test"),
+    **dict.fromkeys(("predict", "predict_on_batch"), "predict"),
+}
 _UNKNOWN_BATCH_SIZE = 32  # where a compiled function takes batches of any size
 
 
@@ -89,6 +94,8 @@ class Run:
         self.batch_size = inputs.shape[0] if isinstance(inputs.shape[0], int) else _UNKNOWN_BATCH_SIZE
         self.is_symbolic = _backend.in_symbolic_scope()
         self.model, self.method = _backend.calling_model()
+        if self.model is not None and self.method is not None:
+            self._follower().note_graph(self.method)
 
     def size(self, layer: keras.Layer, scale, axis: int | None, size_of, *args) -> int:
         """Computes a size that depends on σ, and has the model that is being run follow it.
@@ -201,6 +208,7 @@ class _Follower:
         self.lock = threading.RLock()
         self.step = _StepOfThread()
         self.is_due = False
+        self.graphs = {}  # on TensorFlow: step -> the graphs of its function, to be freed with it
         for method in ("reset_metrics", "make_predict_function"):
             setattr(model, method, self._begins_with_an_update(getattr(model, method)))
 
@@ -268,6 +276,12 @@ class _Follower:
             self._watch_steps()
         return outgrown
 
+    def note_graph(self, method):
+        """Takes note of the graph that a function of the model is being traced in, on TensorFlow."""
+        graph = _backend.graph_being_traced()
+        if graph is not None:
+            self.graphs.setdefault(_STEP_OF[method], set()).add(graph)
+
     def _make_anew(self, step):
         # JAX keeps what it has compiled for a function as long as this lives, and takes a new function for it that is
         # made of the same method. So nothing may hold on to the old one.
@@ -275,6 +289,11 @@ class _Follower:
         if isinstance(function, _Step):
             function.function = None
         _backend.make_function(self.model, step)
+        graphs = self.graphs.pop(step, set())
+        is_running = self.step.sizes is not None or _backend.graph_being_traced() is not None
+        if isinstance(function, _Step) and not is_running and function.threads == {threading.get_ident()}:
+            for graph in graphs:
+                _backend.free_graph(graph)
 
     def _begins_with_an_update(self, method):
         @functools.wraps(method)
@@ -299,11 +318,13 @@ class _Step:
         self.follower = follower
         self.step = step
         self.function = function
+        self.threads = {threading.get_ident()}  # that have run it
         self.positions = None  # of variables in the state of a training, found when first asked for
 
     def __call__(self, *args):
         follower = self.follower
         with follower.lock:
+            self.threads.add(threading.get_ident())
             is_anew = follower.is_due and follower.update()
             if not is_anew and self.step == "train":
                 if self.positions is None:

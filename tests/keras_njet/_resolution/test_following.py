@@ -1,5 +1,6 @@
 """Guards the heart of the package: sizes follow σ in plain `fit`, and after whatever else changes σ."""
 
+import gc
 import itertools
 import warnings
 
@@ -532,3 +533,25 @@ def test_a_filter_that_outgrew_its_evaluation_is_right_in_inference(method):
         if method in ("evaluate", "test_on_batch"):
             expected = np.mean(expected**2)
         np.testing.assert_allclose(to_numpy(found), expected, atol=1e-5)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the others keep no graphs")
+@pytest.mark.parametrize("method", ["fit", "predict"])
+def test_functions_that_were_made_anew_are_freed(method):
+    """TensorFlow itself keeps the graphs of each for as long as the process lives."""
+    from tensorflow.python.framework.func_graph import FuncGraph
+
+    layer = NJetConv2D(2, subsample_rate=4.0)
+    model = keras.Sequential([keras.Input((16, 16, 1)), layer, keras.layers.GlobalMaxPooling2D()])
+    model.compile("sgd", "mse")
+    data = [np.zeros((4, 16, 16, 1), "float32"), np.zeros((4, 2), "float32")][: 2 if method == "fit" else 1]
+    operations = []
+    for sigma in (1.0, 3.0) * 3:
+        layer.sigma = sigma
+        for _ in range(2):
+            getattr(model, method)(*data, batch_size=2, verbose=0)
+        gc.collect()
+        graphs = [found for found in gc.get_objects() if type(found) is FuncGraph]
+        operations.append(sum(len(graph.get_operations()) for graph in graphs))
+    assert operations[-2:] == operations[2:4]
+    assert layer.feature_map_size == (9, 9)
