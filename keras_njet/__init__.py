@@ -5,6 +5,7 @@ from keras_njet._resolution.following import update_sizes as update_sizes
 from keras_njet.callbacks import ResolutionCallback as ResolutionCallback
 from keras_njet.initializers import NJetVarianceScaling as NJetVarianceScaling
 from keras_njet.inspection import visualization as visualization
+from keras_njet.inspection.not_finite import find_nan as find_nan
 from keras_njet.inspection.summary import summary as summary
 from keras_njet.layers import NJetASPP as NJetASPP
 from keras_njet.layers import NJetConv1D as NJetConv1D
@@ -44,6 +45,7 @@ __all__ = [
     "adapt_batch_statistics",
     "applications",
     "convert",
+    "find_nan",
     "fit_filters",
     "fit_progressively",
     "freeze",

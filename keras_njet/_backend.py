@@ -92,9 +92,7 @@ def _of_first_device(value):
 def is_on_accelerator() -> bool:
     """Whether the backend computes on a GPU or TPU."""
     if keras.backend.backend() == "torch":
-        from keras.src.backend.torch.core import get_device
-
-        return get_device().split(":")[0] not in ("cpu", "meta")
+        return ops.convert_to_tensor(0.0).device.type not in ("cpu", "meta")
     return any(not device.startswith("cpu") for device in keras.distribution.list_devices())
 
 
@@ -139,6 +137,21 @@ def exclude_from_weight_decay(model, variable) -> None:
     key = optimizer._var_key(variable)
     optimizer._exclude_from_weight_decay = {*getattr(optimizer, "_exclude_from_weight_decay", ()), key}
     optimizer._exclude_from_weight_decay_cache.pop(key, None)
+
+
+def call_after_fit(model, function) -> None:
+    """Has a function called whenever `fit` of a model has ended, if its optimizer is one of Keras'."""
+    optimizer = getattr(model, "optimizer", None)
+    if not isinstance(optimizer, keras.optimizers.Optimizer) or hasattr(optimizer, "_njet_is_followed"):
+        return
+    finalize = optimizer.finalize_variable_values  # which `fit` calls after the last epoch, with variables in order
+
+    @functools.wraps(finalize)
+    def finalizing(variables):
+        finalize(variables)
+        function()
+
+    optimizer.finalize_variable_values, optimizer._njet_is_followed = finalizing, True
 
 
 def own_variables(layer: keras.Layer) -> list:
@@ -284,8 +297,8 @@ def layer_shapes(model: keras.Model, inputs) -> dict[int, tuple[tuple, tuple]]:
     """Shapes of the input and the output of all layers inside a model, by the id of the layer; nothing is computed.
 
     Symbolic calls have None wherever a size depends on σ. Here the model runs on the backend's own abstract tensors,
-    and is watched: Keras looks up `call` on the instance. Of a layer that is called several times the last call counts,
-    of one with several inputs the first input; layers that do not return one tensor are left out.
+    and is watched. Of a layer that is called several times the last call counts, of one with several inputs the first
+    input; layers that do not return one tensor are left out.
 
     Args:
         model: A model that has been built.
@@ -293,26 +306,30 @@ def layer_shapes(model: keras.Model, inputs) -> dict[int, tuple[tuple, tuple]]:
     """
     shapes = {}
 
-    def watched(layer, call):
-        def watching(*args, **kwargs):
-            outputs = call(*args, **kwargs)
-            if args and ops.is_tensor(outputs):
-                shapes[id(layer)] = tuple(keras.tree.flatten(args[0])[0].shape), tuple(outputs.shape)
-            return outputs
-
-        return watching
+    def watched(layer, call, *args, **kwargs):
+        outputs = call(*args, **kwargs)
+        if args and ops.is_tensor(outputs):
+            shapes[id(layer)] = tuple(keras.tree.flatten(args[0])[0].shape), tuple(outputs.shape)
+        return outputs
 
     class Run(keras.Operation):
         def call(self, inputs):
             shapes.clear()  # torch first tries a device without data, and may give up half-way
             return model(inputs, training=False)
 
-    with contextlib.ExitStack() as stack:
-        for layer in inner_layers(model):
-            vars(layer)["call"] = watched(layer, layer.call)
-            stack.callback(vars(layer).pop, "call")
+    with calling_through(watched, inner_layers(model)):
         Run().compute_output_spec(inputs)
     return shapes
+
+
+@contextlib.contextmanager
+def calling_through(function, layers):
+    """Context in which `function(layer, call, *args, **kwargs)` stands in the place of the calls of layers."""
+    with contextlib.ExitStack() as stack:
+        for layer in layers:
+            vars(layer)["call"] = functools.partial(function, layer, layer.call)  # Keras looks it up on the instance
+            stack.callback(vars(layer).pop, "call")
+        yield
 
 
 def _outside_of_graphs():

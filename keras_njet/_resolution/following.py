@@ -152,7 +152,9 @@ class Run:
             return
         for scale in layer.scales:
             _backend.exclude_from_weight_decay(self.model, scale)
-        self._follower().limits.add(layer)
+        limits = self._follower().limits
+        limits.add(layer)
+        _backend.call_after_fit(self.model, limits.tell)
 
     def may_outgrow(self, scale) -> bool:
         """Whether filters may outgrow their reach before it is compared with σ.

@@ -66,8 +66,8 @@ _PROBLEMS = {
         "`sigma_regularizer`."
     ),
     _is_nan: (
-        "Training has diverged: σ is NaN in {}. Expected a smaller learning rate, or `clipnorm` of the optimizer; "
-        "`keras.callbacks.TerminateOnNaN` stops such a training."
+        "Training has diverged: σ is NaN in {}. Expected a smaller learning rate, or `clipnorm` of the optimizer. "
+        "`keras.callbacks.TerminateOnNaN` stops such a training; `keras_njet.find_nan` names the layer where it arises."
     ),
 }
 

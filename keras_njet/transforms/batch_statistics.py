@@ -1,13 +1,12 @@
 """`adapt_batch_statistics`, which takes the statistics of batch normalisation anew."""
 
-import contextlib
 import inspect
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_njet._backend import inner_layers, print_msg
+from keras_njet._backend import calling_through, inner_layers, print_msg
 from keras_njet.inspection.summary import require_built
 
 _TOLERANCE = 1e-6  # change of a mean or a standard deviation, in units of the latter, that counts as rounding
@@ -86,18 +85,15 @@ class _Statistics(keras.Model):
     def call(self, inputs):
         found, self.called = [], []
 
-        def recording(index, layer, call):
-            def record(inputs, *args, mask=None, **kwargs):
-                self.called.append(index)
-                found.append(_moments(layer, inputs, mask))
-                return call(inputs, *args, mask=mask, **kwargs)
+        layers = _normalizations(self.model)
+        indices = {id(layer): index for index, layer in enumerate(layers)}
 
-            return record
+        def record(layer, call, inputs, *args, mask=None, **kwargs):
+            self.called.append(indices[id(layer)])
+            found.append(_moments(layer, inputs, mask))
+            return call(inputs, *args, mask=mask, **kwargs)
 
-        with contextlib.ExitStack() as stack:
-            for index, layer in enumerate(_normalizations(self.model)):
-                vars(layer)["call"] = recording(index, layer, layer.call)
-                stack.callback(vars(layer).pop, "call")
+        with calling_through(record, layers):
             self.model(inputs, training=False)
         return found
 

@@ -59,7 +59,7 @@ def test_logs_of_volumes(isotropic):
 def test_logs_of_a_sigma_for_each_axis_are_the_largest_along_it():
     layer = NJetConv2D(2, isotropic=False, sigma_sharing="filter", name="conv")
     layer.build((None, 8, 9, 1))
-    layer.sigma = [[0.5, 2.0], [1.0, 0.5]]
+    layer.sigma = [[0.7, 2.0], [1.0, 0.7]]
     found = history_of(layer, sizes=(8, 9))
     expected = {"sigma_height": 1.0, "sigma_width": 2.0, "kernel_size": 9, "height": 8, "width": 9}
     assert found == pytest.approx({f"conv/{name}": value for name, value in expected.items()})
@@ -70,7 +70,8 @@ def test_a_training_that_diverged_is_logged_as_such():
     model.compile(keras.optimizers.SGD(1.0), "mse")
     stop = keras.callbacks.TerminateOnNaN(raise_error=False)
     x, y = np.full((4, 9, 9, 1), np.nan), np.zeros((4, 2))
-    history = model.fit(x, y, epochs=2, verbose=0, callbacks=[ResolutionCallback(), stop]).history
+    with pytest.warns(UserWarning, match="σ is NaN in 'njet'"):
+        history = model.fit(x, y, epochs=2, verbose=0, callbacks=[ResolutionCallback(), stop]).history
     assert np.isnan(history["njet/sigma"][-1])
     assert np.isnan(history["njet/kernel_size"][-1])
 

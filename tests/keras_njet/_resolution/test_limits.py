@@ -32,6 +32,16 @@ def test_a_scale_out_of_its_range_is_told_of_once(sigma, text):
     model.fit(X, Y, epochs=2, verbose=0)  # another warning would be an error
 
 
+def test_what_the_last_epoch_did_is_told_of_when_fit_ends():
+    model = make_model()
+    grow = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: model.get_layer("far").log2_sigma.assign(np.log2(6.0))
+    )
+    with pytest.warns(UserWarning, match="'far' .σ = 6.*`max_sigma`"):
+        model.fit(X, Y, callbacks=[grow], verbose=0)
+    model.fit(X, Y, verbose=0)  # another warning would be an error
+
+
 @pytest.mark.parametrize("sigma", [0.4, 6.0])
 def test_scales_that_are_not_trained_may_be_anything(sigma):
     model = make_model(learn_sigma=False, sigma=sigma)
@@ -49,8 +59,10 @@ def test_a_scale_that_is_not_a_number_is_told_of_by_the_name_of_its_layer():
     model = make_model(implementation="matrix")
     model.fit(X, Y, verbose=0)
     model.get_layer("far").log2_sigma.assign(np.nan)
-    with pytest.warns(UserWarning, match=r"σ is NaN in 'far'.*`keras.callbacks.TerminateOnNaN`"):
+    with pytest.warns(UserWarning, match=r"σ is NaN in '(far|near)'.*`keras.callbacks.TerminateOnNaN`") as told:
         model.fit(X, Y, verbose=0)
+    texts = [str(one.message) for one in told if "σ is NaN" in str(one.message)]
+    assert ["'far'" in text for text in texts] == [True, False]  # which the training spreads
 
 
 def test_a_model_with_a_training_of_its_own_needs_no_optimizer():
