@@ -88,6 +88,12 @@ def of_u_nets(name):
     return [mean_std([of_network(folder, "test_miou") for folder in folders])]
 
 
+def of_seeds(*sizes, network="NJetNIN", method="rescaled", data="fashion_mnist"):
+    """Mean accuracies of the networks that were trained with several seeds."""
+    rows = [row["methods"][method] for row in runs(f"any_size/results/{data}", network=network)]
+    return [f"{statistics.mean(row[size]['accuracy'] for row in rows):.3f}" for size in sizes]
+
+
 def at_smaller_sizes():
     methods = ("rescaled, integrated, statistics", "rescaled, statistics")
     return [accuracies("NJetNIN", method)[size] for method in methods for size in ("0.75", "0.5")]
@@ -112,6 +118,8 @@ CLAIMS = [  # a page, a sentence of it, and the figures in it
     ("applications/unet/README.md", "| `UNet`, 3×3 | 4 | 0, 1 | {} |", lambda: of_u_nets("UNet")),
     ("applications/unet/README.md", "| `NJetUNet`, order 2 | 4 | 0, 1 | {} |", lambda: of_u_nets("NJetUNet-order2")),
     ("applications/deeplab/README.md", "over the 11 classes {:.3f}", lambda: [of_network(CAMVID, "test_miou")]),
+    ("applications/any_size/README.md", "has {}, {} and {} at ×1.5, ×2 and ×3", lambda: of_seeds("1.5", "2", "3")),
+    ("applications/any_size/README.md", "×3, beside {} at its own size. Images", lambda: of_seeds("1")),
     ("applications/any_size/README.md", "keep {} and {} there, sampled ones {} and {}", at_smaller_sizes),
 ]
 
