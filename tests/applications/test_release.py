@@ -1,9 +1,13 @@
 """Guards the release of weights: what ships already is not overwritten."""
 
+import importlib
+import shlex
+
+import keras
 import pytest
 
 from applications import release
-from keras_njet.applications import _weights
+from keras_njet.applications import _weights, list_weights
 from tests.helpers import ROOT
 
 FOLDER = ROOT / "applications/nin/results/fashion_mnist/NJetNIN/seed-0"
@@ -15,3 +19,10 @@ def test_released_weights_are_not_replaced_by_default(capsys):
         release.main([FOLDER, "--weights", "of another run"])
     assert "or --replace. Received: model='NJetNIN', dataset='fashion_mnist'" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in _weights.FOLDER.iterdir()} == before
+
+
+def test_the_commands_that_trained_them_can_be_given():
+    for row in list_weights():
+        _, _, module, *options = shlex.split(row["trained_by"])
+        options[options.index("--backend") + 1] = keras.backend.backend()
+        assert importlib.import_module(module).parse_arguments(options).model == row["network"]
