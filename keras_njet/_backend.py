@@ -27,6 +27,7 @@ except ImportError as error:
 
 _STEPS = ("train", "test", "predict")
 _NAME_OF_TRACED = "traced_once_by_keras_njet"
+_OF_MODELS = {"one_step_on_data", "multi_step_on_iterator", "one_step_on_data_distributed", "multi_step_on_data"}
 _TENSORFLOW_FUNCTIONS = weakref.WeakKeyDictionary()  # what `traced_once` has made, for each graph
 _TRAINER_METHODS = ("fit", "evaluate", "predict", "train_on_batch", "test_on_batch", "predict_on_batch")
 
@@ -263,20 +264,26 @@ def graph_being_traced():
     return tf.compat.v1.get_default_graph() if tf.inside_function() else None
 
 
-def free_graph(graph) -> None:
+def free_graphs(graph) -> None:
     """Frees a graph of TensorFlow that nothing runs any more, those around it, and what `traced_once` has made in it.
 
-    TensorFlow itself would keep them for as long as the process lives.
+    TensorFlow itself would keep them for as long as the process lives. Where one of them is not of a model's functions,
+    but of one of the user's, none is freed.
     """
     from tensorflow.python.framework.func_graph import FuncGraph, dismantle_func_graph
 
+    graphs = []
     while isinstance(graph, FuncGraph):
+        graphs.append(graph)
+        graph = graph.outer_graph
+    if not {graph.name for graph in graphs} <= _OF_MODELS:
+        return
+    for graph in graphs:
         _TENSORFLOW_FUNCTIONS.pop(graph, None)
         for name, function in list(graph._functions.items()):
             if _NAME_OF_TRACED in name and function._cached_graph is not None:  # forwards and backwards
                 dismantle_func_graph(function._cached_graph)
         dismantle_func_graph(graph)
-        graph = graph.outer_graph
 
 
 @functools.cache

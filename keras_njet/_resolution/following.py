@@ -94,7 +94,7 @@ class Run:
         self.batch_size = inputs.shape[0] if isinstance(inputs.shape[0], int) else _UNKNOWN_BATCH_SIZE
         self.is_symbolic = _backend.in_symbolic_scope()
         self.model, self.method = _backend.calling_model()
-        if self.model is not None and self.method is not None:
+        if self.is_traced and self.method is not None:
             self._follower().note_graph(self.method)
 
     def size(self, layer: keras.Layer, scale, axis: int | None, size_of, *args) -> int:
@@ -293,9 +293,10 @@ class _Follower:
         _backend.make_function(self.model, step)
         graphs = self.graphs.pop(step, set())
         is_running = self.step.sizes is not None or _backend.graph_being_traced() is not None
-        if isinstance(function, _Step) and not is_running and function.threads == {threading.get_ident()}:
+        is_of_this_thread = isinstance(function, _Step) and function.threads == {threading.get_ident()}
+        if is_of_this_thread and not is_running:
             for graph in graphs:
-                _backend.free_graph(graph)
+                _backend.free_graphs(graph)
 
     def _begins_with_an_update(self, method):
         @functools.wraps(method)

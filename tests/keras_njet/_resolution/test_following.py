@@ -555,3 +555,26 @@ def test_functions_that_were_made_anew_are_freed(method):
         operations.append(sum(len(graph.get_operations()) for graph in graphs))
     assert operations[-2:] == operations[2:4]
     assert layer.feature_map_size == (9, 9)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the others keep no graphs")
+def test_a_function_of_the_users_within_a_model_is_not_freed():
+    import tensorflow as tf
+
+    layer = NJetConv2D(2, subsample_rate=4.0)
+    inner = keras.Sequential([keras.Input((16, 16, 1)), layer, keras.layers.GlobalMaxPooling2D()])
+    compiled = tf.function(lambda x: inner(x, training=False))
+
+    class Outer(keras.Model):
+        def call(self, x):
+            return compiled(x)
+
+    model = Outer()
+    x = np.ones((4, 16, 16, 1), "float32")
+    before = model.predict(x, verbose=0)
+    layer.sigma = 3.0
+    update_sizes(model)
+    model.predict(x, verbose=0)
+    layer.sigma = 1.0
+    np.testing.assert_allclose(compiled(tf.constant(x)), before, rtol=1e-5)
+    np.testing.assert_allclose(model.predict(x, verbose=0), before, rtol=1e-5)

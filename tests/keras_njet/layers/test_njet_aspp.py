@@ -100,6 +100,7 @@ def test_mixed_precision(dtype):
     np.testing.assert_allclose(to_numpy(outputs), expected, atol=0.03 * np.abs(expected).max())
 
 
+@pytest.mark.filterwarnings("ignore:The scales of these layers")  # which one step of Keras' moves far
 class LayerTest(TestCase):
     """Keras' own tests of a layer."""
 

@@ -67,6 +67,7 @@ def test_gradients_of_long_signals_are_those_of_a_composed_filter(largest):
         np.testing.assert_allclose(one, other, atol=1e-3 * np.abs(other).max())
 
 
+@pytest.mark.filterwarnings("ignore:The scales of these layers")  # which one step of Keras' moves far
 class LayerTest(TestCase):
     """Keras' own tests of a layer: serialisation, symbolic calls, dtypes, a step of `fit`."""
 

@@ -203,6 +203,7 @@ def test_ten_layers_neither_explode_nor_die(order, sigma, activation, channels):
 # --- The manners of a layer ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:The scales of these layers")  # which one step of Keras' moves far
 class LayerTest(TestCase):
     """Keras' own tests of a layer: serialisation, symbolic calls, dtypes, a step of `fit`."""
 

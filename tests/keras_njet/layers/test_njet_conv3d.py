@@ -31,6 +31,7 @@ def test_symbolic_calls_with_unknown_sizes(shape):
     assert layer.compute_output_shape(shape) == outputs.shape
 
 
+@pytest.mark.filterwarnings("ignore:The scales of these layers")  # which one step of Keras' moves far
 class LayerTest(TestCase):
     """Keras' own tests of a layer: serialisation, symbolic calls, dtypes, a step of `fit`."""
 

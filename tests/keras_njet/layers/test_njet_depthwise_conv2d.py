@@ -137,6 +137,7 @@ def test_ten_layers_neither_explode_nor_die(order, sigma):
     assert 1 / 100 < mean_squares[-1] / mean_squares[0] < 100
 
 
+@pytest.mark.filterwarnings("ignore:The scales of these layers")  # which one step of Keras' moves far
 class LayerTest(TestCase):
     """Keras' own tests of a layer: serialisation, symbolic calls, dtypes, a step of `fit`."""
 

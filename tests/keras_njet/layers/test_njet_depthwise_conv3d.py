@@ -37,6 +37,7 @@ def test_each_channel_may_have_a_sigma_for_each_axis():
         np.testing.assert_allclose(outputs[..., part], to_numpy(alone(x[..., part])), atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:The scales of these layers")  # which one step of Keras' moves far
 class LayerTest(TestCase):
     """Keras' own tests of a layer: serialisation, symbolic calls, dtypes, a step of `fit`."""
 

@@ -128,6 +128,7 @@ def test_a_second_branch_gets_the_same_size():
         assert model.predict(np.zeros((1, 17, 23, 4)), verbose=0).shape == (1, height, width, 4)
 
 
+@pytest.mark.filterwarnings("ignore:The scales of these layers")  # which one step of Keras' moves far
 class LayerTest(TestCase):
     """Keras' own tests of a layer."""
 

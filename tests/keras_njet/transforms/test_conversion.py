@@ -184,7 +184,7 @@ def test_models_in_models_and_shared_layers():
     assert_same_predictions(model, converted, 2, 10, 10, 4)
     for weight, value in zip(model.weights, before, strict=True):
         np.testing.assert_array_equal(to_numpy(weight), value)
-    converted.compile("sgd", "mse")
+    converted.compile(keras.optimizers.SGD(1e-3), "mse")
     converted.fit(images(4, 10, 10, 4), np.zeros((4, 4)), verbose=0)  # σ is learned
     assert converted.get_layer("shared").log2_sigma.largest() != pytest.approx(report[0].sigma, abs=1e-7)
 
