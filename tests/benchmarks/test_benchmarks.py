@@ -132,6 +132,7 @@ def test_the_multiply_accumulates_of_njet_layers(groups):
     assert counted(implementation="matrix") == along_rows + along_columns + 8 * 8 * mixing
 
 
+@helpers.on("tensorflow")  # where it is compiled
 def test_the_first_step(tmp_path):
     output = run("first_step", "--workload", "41x41x512-21", "--out", tmp_path)
     row = json.loads((tmp_path / f"first_step_{BACKEND}.json").read_text())
@@ -140,6 +141,17 @@ def test_the_first_step(tmp_path):
         assert row[layer]["megabytes"] > 0
 
 
+@helpers.on_torch
+def test_the_memory_of_a_long_run(tmp_path):
+    output = run("long_run", "--epochs", 18, "--out", tmp_path)
+    row = json.loads((tmp_path / f"long_run_{BACKEND}.json").read_text())
+    for layer in ("N-Jet", "Keras"):
+        found = row[layer]["megabytes"]
+        assert len(found) == 6
+        assert f"| {layer} | 6 | {found[-1]:.0f} | {(found[-1] - found[2]) / 3:.1f} |" in output
+
+
+@helpers.on_torch
 def test_what_a_sigma_for_each_filter_costs(tmp_path):
     output = run("sharing", "--workload", "41x41x512-21", "--sigmas", 0.5, "--repeats", 1, "--out", tmp_path)
     (row,) = json.loads((tmp_path / f"sharing_{BACKEND}.json").read_text())
@@ -147,6 +159,7 @@ def test_what_a_sigma_for_each_filter_costs(tmp_path):
     assert set(row["seconds"]) == {"Keras", "layer", "3", "filter", "input"}
 
 
+@helpers.on_torch
 def test_growth(tmp_path):
     output = run("growth", "--varied", "channels", "--most", 16, "--repeats", 1, "--out", tmp_path)
     (row,) = json.loads((tmp_path / f"growth_{BACKEND}.json").read_text())
@@ -154,6 +167,7 @@ def test_growth(tmp_path):
     assert (tmp_path / "growth.png").stat().st_size > 5000
 
 
+@helpers.on_torch
 def test_results_of_another_order_have_a_file_of_their_own(tmp_path):
     options = ("--workloads", "41x41x512-21", "--sigmas", 1, "--repeats", 1, "--limit", 0.5, "--out", tmp_path)
     run("layers", *options, "--order", 2)
@@ -162,6 +176,7 @@ def test_results_of_another_order_have_a_file_of_their_own(tmp_path):
     assert not (tmp_path / f"layers_{BACKEND}.json").exists()
 
 
+@helpers.on_torch
 def test_layers_in_bfloat16_have_files_of_their_own(tmp_path):
     options = ("--workloads", "41x41x512-21", "--sigmas", 1, "--repeats", 1, "--out", tmp_path)
     run("layers", *options, "--precision", "mixed_bfloat16")

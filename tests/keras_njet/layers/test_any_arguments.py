@@ -1,6 +1,6 @@
 """Guards the layers against combinations of arguments that no other test has: all of them at once, drawn at random.
 
-200 examples on each backend, 60 on JAX, which compiles; the environment variable KERAS_NJET_EXAMPLES asks for more.
+200 examples on each backend, 30 on JAX, which compiles; the environment variable KERAS_NJET_EXAMPLES asks for more.
 """
 
 import functools
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import keras_njet
 from tests.helpers import orders_by_hand, to_numpy
 
-EXAMPLES = int(os.environ.get("KERAS_NJET_EXAMPLES", "60" if keras.backend.backend() == "jax" else "200"))
+EXAMPLES = int(os.environ.get("KERAS_NJET_EXAMPLES", "30" if keras.backend.backend() == "jax" else "200"))
 SIZES = {1: [(1,), (9,), (16,)], 2: [(1, 5), (7, 9), (12, 8)], 3: [(4, 5, 3)]}
 EXTENTS, CHANNELS = [1.0, 2.0, 3.3], [2, 4]
 if keras.backend.backend() == "jax":  # which compiles for each shape
