@@ -16,6 +16,7 @@ RUNS = (
     ("networks", "--first-step"),
     ("networks", *BFLOAT16),
     ("first_step",),
+    ("long_run",),
     ("sharing",),
     ("growth",),
     ("bounds",),

@@ -161,6 +161,20 @@ def first_step():
             title = ""
 
 
+def long_run():
+    """The memory of a training in which sizes change."""
+    yield from header("", "layer", "changes of size", "MB at the first third", "MB at the end", "MB a change")
+    for backend, row in read("long_run").items():
+        title = BACKENDS[backend]
+        if not row:  # not measured
+            continue
+        for layer, name in (("N-Jet", "N-Jet"), ("Keras", "Conv2D, made anew as often")):
+            found = row[layer]["megabytes"]
+            sizes = f"{found[len(found) // 3]:.0f}", f"{found[-1]:.0f}", f"{row[layer]['megabytes_a_change']:.1f}"
+            yield line(title, name, f"{row['epochs'] // 3}", *sizes)
+            title = ""
+
+
 def sharing():
     yield from header("backend", "σ", "layer", "3 groups", "filter", "input")
     for backend, rows in read("sharing").items():
@@ -200,7 +214,7 @@ def roofline(order=ORDER):
 
 TABLES = {
     each.__name__: each
-    for each in (layers, grid, networks, networks_first_step, first_step, sharing, bounds, rates, roofline)
+    for each in (layers, grid, networks, networks_first_step, first_step, long_run, sharing, bounds, rates, roofline)
 }
 
 if __name__ == "__main__":
