@@ -271,6 +271,7 @@ def free_graphs(graph) -> None:
     but of one of the user's, none is freed.
     """
     from tensorflow.python.framework.func_graph import FuncGraph, dismantle_func_graph
+    from tensorflow.python.framework.ops import gradient_registry
 
     graphs = []
     while isinstance(graph, FuncGraph):
@@ -280,6 +281,10 @@ def free_graphs(graph) -> None:
         return
     for graph in graphs:
         _TENSORFLOW_FUNCTIONS.pop(graph, None)
+        for operation in graph.get_operations():
+            gradient = operation.node_def.attr["_gradient_op_type"].s.decode()
+            if gradient.startswith("CustomGradient-"):  # which is registered for this operation alone
+                gradient_registry._registry.pop(gradient, None)
         for name, function in list(graph._functions.items()):
             if _NAME_OF_TRACED in name and function._cached_graph is not None:  # forwards and backwards
                 dismantle_func_graph(function._cached_graph)
