@@ -138,17 +138,18 @@ for name in sys.argv[3:]:
 
 
 def test_another_backend_predicts_the_same(tmp_path):
+    other = BACKENDS[(BACKENDS.index(keras.backend.backend()) + 1) % len(BACKENDS)]
+    names = SHALLOW if "jax" in (other, keras.backend.backend()) else ALL  # deep ones compile for minutes there
     expected = {}
-    for name in COMPILED:
+    for name in names:
         model, x = randomize(build(name, input_shape=(*size(name), 3))), images(name)
         model.save(tmp_path / f"{name}.keras")
         np.save(tmp_path / f"{name}.npy", x)
         expected[name] = to_numpy(model(x))
-    other = BACKENDS[(BACKENDS.index(keras.backend.backend()) + 1) % len(BACKENDS)]
     (tmp_path / "out").mkdir()
     environment = {**os.environ, "KERAS_BACKEND": other}
-    command = [sys.executable, "-W", "ignore", "-c", RELOAD, str(tmp_path), str(tmp_path / "out"), *COMPILED]
+    command = [sys.executable, "-W", "ignore", "-c", RELOAD, str(tmp_path), str(tmp_path / "out"), *names]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
-    for name in COMPILED:
+    for name in names:
         np.testing.assert_allclose(np.load(tmp_path / "out" / f"{name}.npy"), expected[name], atol=1e-5, err_msg=name)
