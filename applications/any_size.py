@@ -60,7 +60,7 @@ def main():
 def parse_arguments(given=None):
     parser = ArgumentParser("any_size", __doc__, "{recipe}/{dataset}", seeds=3, quick="--seeds 1 --factors 1 2")
     parser.add_argument("--dataset", choices=EPOCHS, default="fashion_mnist", help="default: %(default)s")
-    parser.add_argument("--released", action="store_true", help="Fashion-MNIST: evaluate the released weights")
+    parser.add_argument("--released", action="store_true", help="evaluate the released weights")
     parser.add_argument("--epochs", type=int, help="default: 3 on MNIST, 10 on Fashion-MNIST, 12 on CIFAR-10")
     parser.add_argument("--width", type=float, default=0.25, help="multiplies all numbers of filters")
     parser.add_argument("--dropout", type=float, default=0.2)
@@ -72,9 +72,20 @@ def parse_arguments(given=None):
     parser.add_argument("--channel-epochs", type=int, default=4, help="of the training through scale channels")
     arguments = parser.read(given, pass_on=True)
     arguments.epochs = arguments.epochs or EPOCHS[arguments.dataset]
-    if arguments.released and (arguments.dataset != "fashion_mnist" or arguments.seeds > 1):
-        parser.error("--released is for --dataset fashion_mnist --seeds 1, as there is one network of each kind")
+    if arguments.released:
+        there = released_for(METHODS)
+        if arguments.dataset not in there or arguments.seeds > 1:
+            parser.error(f"--released is for --seeds 1, and --dataset {' or '.join(there)}: one network of each kind")
     return arguments
+
+
+def released_for(networks):
+    """The data sets for which weights of all these networks are released."""
+    from keras_njet.applications import list_weights
+
+    rows = list_weights()
+    names = [{row["weights"] for row in rows if row["network"] == network} for network in networks]
+    return sorted(set.intersection(*names))
 
 
 def _names():
@@ -99,7 +110,7 @@ def train_and_evaluate(name, arguments, seed):
     keras.utils.clear_session()
     trained = {} if arguments.released else train(name, arguments, seed)
     keras.config.set_dtype_policy("float32")
-    weights = "fashion_mnist" if arguments.released else folder_of(name, arguments, seed) / "model.weights.h5"
+    weights = arguments.dataset if arguments.released else folder_of(name, arguments, seed) / "model.weights.h5"
     shape = (None, None, 3 if arguments.dataset == "cifar10" else 1)
     application = getattr(keras_applications(), name)
     # Logits, which scale channels pool.

@@ -40,6 +40,9 @@ def test_released_weights_are_of_one_data_set_and_one_seed():
         any_size.parse_arguments(["--released", "--dataset", "mnist", "--seeds", "1"])
     with pytest.raises(SystemExit):
         any_size.parse_arguments(["--released"])
+    assert "fashion_mnist" in any_size.released_for(any_size.METHODS)
+    assert any_size.released_for(["NJetUNet"]) == ["multiscale_fashion_mnist"]
+    assert any_size.released_for(["NIN", "NJetUNet"]) == []
     assert any_size.parse_arguments(["--dataset", "cifar10"]).epochs == 12
 
 

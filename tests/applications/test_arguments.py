@@ -21,6 +21,7 @@ RECIPES = {
     "fit_filters": ([], "fit_filters"),
     "convert_nin": ([], "convert_nin"),
     "receptive_field": (["a_run"], "receptive_field"),
+    "compare_trainings": ([str(ROOT / "applications/nin/results/fashion_mnist/NIN/seed-0")], "compare_trainings"),
     "any_size": ([], "any_size/fashion_mnist"),
     "any_size_segmentation": ([], "any_size_segmentation"),
     "compare_discretizations": ([], "compare_discretizations"),

@@ -1,0 +1,64 @@
+"""Guards the comparison of trainings: what it shows is what the runs logged."""
+
+import csv
+import json
+import statistics
+
+import pytest
+
+from applications import _results, compare_trainings
+from tests.helpers import ROOT
+
+RUNS = [ROOT / f"applications/nin/results/fashion_mnist/{name}/seed-0" for name in ("NIN", "NJetNIN")]
+
+
+def with_input_shape(run, folder):
+    """A copy of a run as they are recorded now."""
+    folder.mkdir(parents=True)
+    results = {**json.loads((run / "results.json").read_text()), "input_shape": [28, 28, 1]}
+    (folder / "results.json").write_text(json.dumps(results))
+    (folder / "log.csv").write_text((run / "log.csv").read_text())
+    return folder
+
+
+def test_the_curves_of_recorded_runs(tmp_path):
+    runs = [with_input_shape(run, tmp_path / "runs" / run.parent.name) for run in RUNS]
+    arguments = compare_trainings.parse_arguments([*runs, "--out", tmp_path / "out"])
+    results = _results.run(arguments, compare_trainings.measure, compare_trainings.report)
+    plain, njet = results["runs"]
+    with open(RUNS[1] / "log.csv", newline="") as file:
+        logged = list(csv.DictReader(file))
+    assert njet["log"]["block2_conv/sigma"] == [float(row["block2_conv/sigma"]) for row in logged]
+    assert compare_trainings.layers([plain]) == []
+    assert compare_trainings.layers([njet]) == ["block1_conv", "block2_conv", "block3_conv"]
+    assert njet["baseline_sizes"] == plain["baseline_sizes"] == [28, 14, 7]
+    last = [f"{float(logged[-1][f'block{number}_conv/sigma']):.2f}" for number in (1, 2, 3)]
+    row = next(line for line in (tmp_path / "out/table.md").read_text().splitlines() if line.startswith("| NJetNIN"))
+    assert f"| 46,039 | {float(logged[-1]['val_accuracy']):.4f} | " in row
+    assert f"| {', '.join(last)} | 24, 16, 7 |" in row
+    assert (tmp_path / "out/training.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((RUNS[0] / "results.json").read_text())["command"] in (tmp_path / "out/table.md").read_text()
+
+
+def test_seeds_of_a_network_are_taken_together():
+    row = compare_trainings.read(RUNS[0])
+    assert row["baseline_sizes"] == []  # an older run
+    other = {**row, "seed": 1, "log": {name: [0.9 * value for value in log] for name, log in row["log"].items()}}
+    table = compare_trainings.format_table({"runs": [row, other], "configuration": {}, **PROVENANCE})
+    accuracies = [each["log"]["val_accuracy"][-1] for each in (row, other)]
+    expected = f"{statistics.mean(accuracies):.4f} ± {statistics.stdev(accuracies):.4f}"
+    assert table.splitlines()[2].startswith(f"| NIN | 2 | 61,732 | {expected} |")
+
+
+PROVENANCE = {
+    "command": "it",
+    "processor": "a processor",
+    "commit": "a commit",
+    "versions": {"python": "3", "keras": "3", "backend": "one"},
+}
+
+
+def test_a_folder_without_a_run_is_named(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        compare_trainings.parse_arguments([tmp_path / "nothing"])
+    assert f"Received: ['{tmp_path / 'nothing'}']" in capsys.readouterr().err
