@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 ROWS = "unfinished.json"
+ADDED = {"sigma_learning_rate": None}  # options that earlier runs did not have, and what they had in their place
 RENAMED = {"filters": "width", "kernel_sizes": "filter_sizes"}  # options, and what they were called in earlier runs
 
 
@@ -109,7 +110,7 @@ def recorded(results, **others):
         results = _read(pathlib.Path(results) / "results.json", dict)
     configuration = results["configuration"]
     earlier = {name: configuration.get(old) for name, old in RENAMED.items()}
-    return argparse.Namespace(**{**earlier, **configuration, **others})
+    return argparse.Namespace(**{**ADDED, **earlier, **configuration, **others})
 
 
 def provenance(arguments):

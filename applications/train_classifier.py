@@ -57,6 +57,7 @@ def parse_arguments(given=None):
     parser.add_argument("--order", type=int, help="N-Jet: highest order of the Gaussian derivatives")
     parser.add_argument("--sigma", type=float, help="N-Jet: the scales at the start; default: 1")
     parser.add_argument("--fixed-sigma", action="store_true", help="N-Jet: do not learn the scales")
+    parser.add_argument("--sigma-learning-rate", type=float, help="N-Jet: how fast σ learns, of the others; default: 1")
     parser.add_argument("--subsample-rate", type=float, help="N-Jet: r, the σ that halves a feature map; default: 4")
     arguments = parser.read(given)
     if arguments.no_subsampling and arguments.subsample_rate:
@@ -128,6 +129,7 @@ def options(name, arguments):
         "order": arguments.order,
         "sigma": arguments.sigma,
         "subsample_rate": arguments.subsample_rate,
+        "sigma_learning_rate": arguments.sigma_learning_rate,
         "learn_sigma": False if arguments.fixed_sigma else None,
     }
     given = {option: value for option, value in given.items() if value is not None}

@@ -35,6 +35,7 @@ class NJetConvolutions(PlainConvolutions):
     sigma: float
     extent: float
     learn_sigma: bool
+    sigma_learning_rate: float
     subsample_rate: float | None = None
     everywhere: bool = False
     implementation: str = "auto"
@@ -47,6 +48,7 @@ class NJetConvolutions(PlainConvolutions):
             sigma=self.sigma,
             extent=self.extent,
             learn_sigma=self.learn_sigma,
+            sigma_learning_rate=self.sigma_learning_rate,
             strides=strides if self.subsample_rate is None else 1,
             subsample_rate=self.subsample_rate if subsamples else None,
             implementation=self.implementation,

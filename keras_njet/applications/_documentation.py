@@ -16,6 +16,7 @@ _ARGUMENTS = {
     "sigma": "Number σ > 0, the scale that all N-Jet layers start with, in pixels.",
     "extent": "Number k > 0, half-width of the filters in units of σ.",
     "learn_sigma": "Whether the scales are trained.",
+    "sigma_learning_rate": "Number ρ > 0, by which any optimizer's learning rate is multiplied for the scales.",
     "subsample_rate": "Number r > 0, the σ at which a feature map has half its size, or None for the strides of the "
     "baseline.",
     "width": "Factor by which all numbers of filters are multiplied.",

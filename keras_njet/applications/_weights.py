@@ -13,6 +13,7 @@ import pathlib
 import keras
 import numpy as np
 
+from keras_njet._resolution.scale import ScaleVariable
 from keras_njet.applications._images import channel_axis
 
 FOLDER = pathlib.Path(__file__).parent / "weights"
@@ -122,6 +123,8 @@ def pack(model: keras.Model, path) -> str:
     arrays = {}
     for variable in model.weights:
         value = keras.ops.convert_to_numpy(variable)
+        if isinstance(variable, ScaleVariable):
+            value = variable.rate * value  # log2 σ, at whatever rate it is learned
         if value.ndim > 0:
             with np.errstate(over="ignore"):
                 value = value.astype("float16")
@@ -139,7 +142,8 @@ def unpack(model: keras.Model, path):
         if missing:
             raise ValueError(f"Expected all variables of the model in {path}. Received: none for {missing}")
         for variable in model.weights:
-            variable.assign(arrays[variable.path].astype("float32"))
+            rate = variable.rate if isinstance(variable, ScaleVariable) else 1.0
+            variable.assign(arrays[variable.path].astype("float32") / rate)
 
 
 def _is_path(weights) -> bool:

@@ -55,6 +55,7 @@ def NJetAllCNN(  # noqa: N802
     sigma: float = 1.0,
     extent: float = 2.0,
     learn_sigma: bool = True,
+    sigma_learning_rate: float = 1.0,
     subsample_rate: float | None = 4.0,
     width: float = 1.0,
     dropout: float = 0.5,
@@ -72,7 +73,8 @@ def NJetAllCNN(  # noqa: N802
     """
     inputs = image_input(input_tensor, input_shape)
     top = building.Top(include_top, pooling, classes, classifier_activation)
-    convolutions = building.NJetConvolutions(order, sigma, extent, learn_sigma, subsample_rate, everywhere=True)
+    scales = (order, sigma, extent, learn_sigma, sigma_learning_rate)
+    convolutions = building.NJetConvolutions(*scales, subsample_rate, everywhere=True)
     arguments = {"width": width, "dropout": dropout}
     return building.application("NJetAllCNN", name, weights, build, inputs, convolutions, top, **arguments)
 

@@ -78,6 +78,7 @@ def NJetDeepLabV2(  # noqa: N802
     sigma=(3.0, 6.0, 9.0, 12.0),
     extent: float = 2.0,
     learn_sigma: bool = True,
+    sigma_learning_rate: float = 1.0,
     tied: bool = True,
     freeze_batch_normalization: bool = True,
     resize: bool = True,
@@ -95,8 +96,8 @@ def NJetDeepLabV2(  # noqa: N802
     >>> model.get_layer("head").kernel_sizes
     ((13, 13), (25, 25), (37, 37), (49, 49))
     """
-    arguments = {"order": order, "sigma": sigma, "extent": extent, "learn_sigma": learn_sigma, "tied": tied}
-    head = NJetASPP(classes, **arguments, name="head")
+    scales = {"sigma": sigma, "learn_sigma": learn_sigma, "sigma_learning_rate": sigma_learning_rate}
+    head = NJetASPP(classes, order=order, extent=extent, tied=tied, **scales, name="head")
     backbone = _prepared(backbone, backbone_weights, stage, output_stride, freeze_batch_normalization)
     return _segmenter(backbone, head, classifier_activation, resize, name)
 

@@ -32,6 +32,7 @@ def NJetEfficientNetB0(  # noqa: N802
     sigma: float = 1.0,
     extent: float = 2.0,
     learn_sigma: bool = True,
+    sigma_learning_rate: float = 1.0,
     name: str = "njet_efficientnetb0",
 ) -> keras.Model:
     """EfficientNet-B0 whose spatial convolutions, most of them depthwise, are N-Jet layers of order 2.
@@ -50,7 +51,8 @@ def NJetEfficientNetB0(  # noqa: N802
         input_shape = tuple(image_input(input_tensor, input_shape, _MIN_SIZE).shape[1:])
     baseline = EfficientNetB0(include_top, None, None, input_shape, pooling, classes, classifier_activation, name=name)
     inputs = keras.Input(baseline.input_shape[1:]) if input_tensor is None else input_tensor
-    twin = _Twin(order=order, sigma=sigma, extent=extent, learn_sigma=learn_sigma, use_bias=False)
+    scales = {"sigma": sigma, "learn_sigma": learn_sigma, "sigma_learning_rate": sigma_learning_rate}
+    twin = _Twin(order=order, extent=extent, use_bias=False, **scales)
     outputs = twin.outputs(baseline, inputs)
     _weights.load(inputs, outputs, "NJetEfficientNetB0", weights)
     return building.make_model(inputs, outputs, name)

@@ -78,6 +78,7 @@ def NJetResNet32(  # noqa: N802
     sigma: float = 1.0,
     extent: float = 2.0,
     learn_sigma: bool = True,
+    sigma_learning_rate: float = 1.0,
     subsample_rate: float | None = 4.0,
     width: float = 1.0,
     name: str = "njet_resnet32",
@@ -94,7 +95,7 @@ def NJetResNet32(  # noqa: N802
     """
     inputs = image_input(input_tensor, input_shape)
     top = building.Top(include_top, pooling, classes, classifier_activation)
-    njet = building.NJetConvolutions(order, sigma, extent, learn_sigma, subsample_rate)
+    njet = building.NJetConvolutions(order, sigma, extent, learn_sigma, sigma_learning_rate, subsample_rate)
     return building.application("NJetResNet32", name, weights, build, inputs, njet, top, depth=32, width=width)
 
 
@@ -114,6 +115,7 @@ def NJetResNet110(  # noqa: N802
     sigma: float = 1.0,
     extent: float = 2.0,
     learn_sigma: bool = True,
+    sigma_learning_rate: float = 1.0,
     subsample_rate: float | None = None,
     width: float = 1.0,
     name: str = "njet_resnet110",
@@ -130,7 +132,7 @@ def NJetResNet110(  # noqa: N802
     """
     inputs = image_input(input_tensor, input_shape)
     top = building.Top(include_top, pooling, classes, classifier_activation)
-    njet = building.NJetConvolutions(order, sigma, extent, learn_sigma, subsample_rate)
+    njet = building.NJetConvolutions(order, sigma, extent, learn_sigma, sigma_learning_rate, subsample_rate)
     return building.application("NJetResNet110", name, weights, build, inputs, njet, top, depth=110, width=width)
 
 

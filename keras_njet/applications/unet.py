@@ -64,6 +64,7 @@ def NJetUNet(  # noqa: N802
     sigma: float = 1.0,
     extent: float = 2.0,
     learn_sigma: bool = True,
+    sigma_learning_rate: float = 1.0,
     implementation: str = "auto",
     name: str = "njet_unet",
 ) -> keras.Model:
@@ -76,7 +77,8 @@ def NJetUNet(  # noqa: N802
     """
     inputs = _image_input(input_tensor, input_shape, levels)
     top = building.Top(classes=classes, activation=classifier_activation)
-    njet = building.NJetConvolutions(order, sigma, extent, learn_sigma, implementation=implementation)
+    scales = (order, sigma, extent, learn_sigma, sigma_learning_rate)
+    njet = building.NJetConvolutions(*scales, implementation=implementation)
     return building.application("NJetUNet", name, weights, build, inputs, njet, top, levels=levels, filters=filters)
 
 

@@ -63,6 +63,7 @@ def convert(
     layers=None,
     undilate: bool = False,
     learn_sigma: bool = True,
+    sigma_learning_rate: float = 1.0,
     sigma_sharing: str = "layer",
     isotropic: bool = True,
     max_error: float = 0.5,
@@ -88,6 +89,8 @@ def convert(
         undilate: Whether to convert dilated convolutions, too: into N-Jet filters without gaps, whose σ is that of the
             filters before dilation times the dilation rate. Defaults to False.
         learn_sigma: Whether the scales are trained. Defaults to True.
+        sigma_learning_rate: Number ρ > 0, by which any optimizer's learning rate is multiplied for the scales. Defaults
+            to 1.
         sigma_sharing: "layer", or "filter" for a σ for each filter, which approximates better. Grouped convolutions,
             and depthwise ones with several filters a channel, keep one σ. Defaults to "layer".
         isotropic: Whether one σ serves all axes. If False, each axis has its own, which approximates filters better
@@ -115,7 +118,12 @@ def convert(
     _arguments.one_of("sigma_sharing", sigma_sharing, ("layer", "filter"))
     check_graph(model)
     chosen = _chosen(_layers_of_graph(model), layers, undilate, model.name)
-    scales = {"learn_sigma": learn_sigma, "sigma_sharing": sigma_sharing, "isotropic": isotropic}
+    scales = {
+        "learn_sigma": learn_sigma,
+        "sigma_learning_rate": sigma_learning_rate,
+        "sigma_sharing": sigma_sharing,
+        "isotropic": isotropic,
+    }
     twins = {id(layer): _Twin.of(layer, order, extent, scales, max_error) for layer in chosen}
     converted = _Conversion(twins).rebuild(model)
     report = [twins[id(layer)].take_weights(layer) for layer in chosen]

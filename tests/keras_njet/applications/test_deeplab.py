@@ -171,3 +171,8 @@ def test_wrong_backbones_are_named_in_the_error():
         dilate(keras.Model(inputs, asymmetric), 1)
     with pytest.raises(ValueError, match=r"Received: backbone_weights='imagenet'$"):
         NJetDeepLabV2(small_backbone(), backbone_weights="imagenet")
+
+
+def test_the_learning_rate_of_its_scales():
+    model = NJetDeepLabV2(small_backbone(), classes=3, output_stride=None, sigma_learning_rate=0.1)
+    assert model.get_layer("head").sigma_learning_rate == 0.1

@@ -104,3 +104,8 @@ def test_wrong_arguments_are_named_in_the_error(arguments, received):
     for build in (UNet, NJetUNet):
         with pytest.raises(ValueError, match=f"Received: {received}$"):
             build(**arguments)
+
+
+def test_the_learning_rate_of_its_scales():
+    layers = NJetUNet(filters=2, levels=1, sigma_learning_rate=0.1).layers
+    assert [layer.sigma_learning_rate for layer in layers if isinstance(layer, NJetConv2D)] == [0.1, 0.1]

@@ -113,6 +113,14 @@ def test_packing_keeps_half_precision_and_sigma_exactly(tmp_path):
         _weights.pack(model, tmp_path / "weights.npz")
 
 
+def test_packed_scales_are_the_same_at_another_learning_rate(tmp_path):
+    slow, fast = (build("NJetNIN", sigma_learning_rate=rate) for rate in (0.1, 10.0))
+    fast.get_layer("block2_conv").sigma = 1.7
+    _weights.pack(fast, tmp_path / "weights.npz")
+    _weights.unpack(slow, tmp_path / "weights.npz")
+    np.testing.assert_allclose(slow.get_layer("block2_conv").log2_sigma.numbers(), 1.7, rtol=1e-5)
+
+
 def test_weights_of_a_file(tmp_path):
     model = build("NJetAllCNN")
     model.save_weights(tmp_path / "some.weights.h5")

@@ -201,6 +201,15 @@ def test_the_report_is_that_of_the_fit():
     np.testing.assert_allclose(to_numpy(twin.coefficients), fitted.coefficients, rtol=1e-5)
 
 
+def test_the_learning_rate_of_its_scales():
+    model = keras.Sequential([keras.Input((8, 8, 2)), keras.layers.Conv2D(3, 3)])
+    converted, slow = convert(model), convert(model, sigma_learning_rate=0.1)
+    assert slow.layers[-1].sigma_learning_rate == 0.1
+    assert converted.layers[-1].sigma_learning_rate == 1.0
+    x = images(1, 8, 8, 2)
+    np.testing.assert_allclose(to_numpy(slow(x)), to_numpy(converted(x)), atol=1e-5)
+
+
 def test_each_filter_may_have_its_sigma():
     inputs = keras.Input((12, 12, 3))
     x = keras.layers.DepthwiseConv2D(5, padding="same", name="depth")(
