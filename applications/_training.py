@@ -1,6 +1,7 @@
 """How recipes train: small networks that are compared, and runs that log every epoch and go on when interrupted."""
 
 import csv
+import dataclasses
 import shutil
 import sys
 import time
@@ -10,7 +11,7 @@ import numpy as np
 from applications import _results
 
 
-def train_classifier(build, train_set, test_set, seed, arguments):
+def train_classifier(build, train_set, test_set, seed, arguments, settling=None):
     """Trains a small network by Adam, with a rate that falls to zero; returns what is known of it.
 
     Args:
@@ -19,18 +20,26 @@ def train_classifier(build, train_set, test_set, seed, arguments):
         test_set: Likewise. Nothing is decided by it: it is evaluated once, after the last epoch.
         seed: Integer, of the weights and the order of the training set.
         arguments: `epochs`, `batch_size` and `learning_rate`.
+        settling: A `Settling` that begins the training, at the full rate, before the epochs of the falling one.
     """
     import keras
 
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
     (x, y), model = train_set, build()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    begun, before, seconds = 0, {}, 0.0
+    if settling is not None:
+        model.compile(keras.optimizers.Adam(arguments.learning_rate), loss, metrics=["accuracy"])
+        callbacks = [settling.callback()]
+        before, seconds = fit(model, x, y, epochs=settling.most, batch_size=arguments.batch_size, callbacks=callbacks)
+        begun = len(before["loss"])
     model.compile(
-        adam(arguments.learning_rate, arguments.epochs * -(-len(x) // arguments.batch_size)),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
+        adam(arguments.learning_rate, arguments.epochs * -(-len(x) // arguments.batch_size)), loss, metrics=["accuracy"]
     )
-    history, seconds = fit(model, x, y, epochs=arguments.epochs, batch_size=arguments.batch_size)
+    history, of_the_end = fit(model, x, y, epochs=arguments.epochs, batch_size=arguments.batch_size)
+    history = {name: [*before.get(name, []), *values] for name, values in history.items()}
+    seconds += of_the_end
     _, test_accuracy = model.evaluate(*test_set, batch_size=256, verbose=0)
     print(f"test accuracy {test_accuracy:.4f}, {seconds:.0f} s", flush=True)
     return {
@@ -38,8 +47,46 @@ def train_classifier(build, train_set, test_set, seed, arguments):
         "train_accuracy": history["accuracy"][-1],
         "test_accuracy": test_accuracy,
         "seconds": seconds,
+        **({} if settling is None else {"epochs_to_settle": begun, "settled": begun < settling.most}),
         "sigma": {name.removesuffix("/sigma"): values for name, values in history.items() if name.endswith("/sigma")},
     }
+
+
+@dataclasses.dataclass(frozen=True)
+class Settling:
+    """Training until scales have settled.
+
+    Attributes:
+        share: They have settled when their mean over some epochs is within this share of that over as many before.
+        epochs: How many epochs that is.
+        most: How many epochs are trained at the most.
+    """
+
+    share: float = 0.01
+    epochs: int = 5
+    most: int = 100
+
+    def has_settled(self, scales) -> bool:
+        """Whether scales have settled, of which each list has the value after each epoch."""
+        if any(len(values) < 2 * self.epochs for values in scales):
+            return False
+        last = np.mean([values[-self.epochs :] for values in scales], axis=1)
+        before = np.mean([values[-2 * self.epochs : -self.epochs] for values in scales], axis=1)
+        return bool(np.all(np.abs(last / before - 1) < self.share))
+
+    def callback(self):
+        """Ends `fit` when the scales that are logged have settled."""
+        import keras
+
+        class EndWhenSettled(keras.callbacks.Callback):
+            def on_epoch_end(callback, epoch, logs=None):  # noqa: N805
+                for name, value in logs.items():
+                    if name.endswith("/sigma"):
+                        seen.setdefault(name, []).append(value)
+                callback.model.stop_training = self.has_settled(seen.values())
+
+        seen = {}
+        return EndWhenSettled()
 
 
 def stack(make_convolution, depth):
@@ -60,12 +107,12 @@ def adam(learning_rate, steps):
     return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, steps))
 
 
-def fit(model, *data, epochs, **options):
+def fit(model, *data, epochs, callbacks=(), **options):
     """Trains a model; returns its history, with σ and sizes after each epoch, and how many seconds it took."""
     import keras_njet
 
     start = time.perf_counter()
-    callbacks = [keras_njet.ResolutionCallback(), progress_bar(epochs)]
+    callbacks = [keras_njet.ResolutionCallback(), *callbacks, progress_bar(epochs)]
     history = model.fit(*data, epochs=epochs, callbacks=callbacks, verbose=0, **options).history
     return history, time.perf_counter() - start
 
