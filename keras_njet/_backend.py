@@ -133,11 +133,14 @@ def exclude_from_weight_decay(model, variable) -> None:
     """
     optimizer = getattr(model, "optimizer", None)  # which one with a training of its own may lack
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of a loss that is scaled
-    if not isinstance(optimizer, keras.optimizers.Optimizer) or not optimizer._use_weight_decay(variable):
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
         return
-    key = optimizer._var_key(variable)
-    optimizer._exclude_from_weight_decay = {*getattr(optimizer, "_exclude_from_weight_decay", ()), key}
-    optimizer._exclude_from_weight_decay_cache.pop(key, None)
+    key, excluded = optimizer._var_key(variable), getattr(optimizer, "_exclude_from_weight_decay", ())
+    if key in excluded:
+        return
+    optimizer._exclude_from_weight_decay = {*excluded, key}
+    for answers in ("_exclude_from_weight_decay_cache", "_weight_decay_by_var_key"):  # Keras 3.15; 3.16, when it is built
+        getattr(optimizer, answers, {})[key] = False
 
 
 def call_after_fit(model, function) -> None:
