@@ -7,10 +7,11 @@ import pytest
 from applications.data_sets import images, multiscale_fashion_mnist
 from keras_njet import applications
 from keras_njet.applications import _weights
-from tests.helpers import DATA, needs_fashion_mnist, to_numpy
+from tests.helpers import DATA, needs_fashion_mnist, skip_without, to_numpy
 from tests.helpers import build_application as build
 
 RELEASES = [(model, name) for model, weights in _weights.released().items() for name in weights]
+LICENCES = {"fashion_mnist": "MIT", "multiscale_fashion_mnist": "MIT", "cifar10": "none stated by its authors"}
 CLASSIFIERS = [release for release in RELEASES if "UNet" not in release[0]]
 
 
@@ -35,14 +36,14 @@ def test_each_that_is_listed_loads_with_the_arguments_that_are_listed():
         assert model.output_shape[-1] == row["classes"]
         assert 0.0 < row["value"] < 1.0
         assert row["metric"] in ("test_accuracy", "test_miou")
-        assert row["licence"] == "MIT"
+        assert row["licence"] == LICENCES[row["weights"]]
         row["arguments"].clear()  # which is the caller's
     assert applications.list_weights()[0]["arguments"]
 
 
 @pytest.mark.parametrize(("model", "name"), CLASSIFIERS)
-@needs_fashion_mnist
 def test_they_classify_real_images_as_well_as_their_card_says(model, name):
+    skip_without(images.FOLDERS[name])
     _, (x, y) = images.load_pixels(name, DATA)
     x, y = applications.nin.preprocess_input(x[:2000], dataset=name), y[:2000]
     predictions = load(model, name).predict(x, batch_size=500, verbose=0)
