@@ -5,6 +5,8 @@ from keras import ops
 
 from keras_njet import _arguments
 
+_BASE = 2**30
+
 
 @keras.saving.register_keras_serializable(package="keras_njet")
 class SegmentationIoU(keras.metrics.Metric):
@@ -60,13 +62,15 @@ class SegmentationIoU(keras.metrics.Metric):
         predicted = ops.reshape(ops.argmax(y_pred, axis=self.axis), (-1, 1))
         classes = ops.arange(self.classes, dtype="int32")
         is_label, is_predicted = ops.equal(labels, classes), ops.equal(ops.cast(predicted, "int32"), classes)
+        intersection, union = ops.logical_and(is_label, is_predicted), ops.logical_or(is_label, is_predicted)
         if self.ignore_class is not None:
-            is_predicted = ops.logical_and(is_predicted, ops.not_equal(labels, self.ignore_class))
-        self.intersection.assign_add(_count(ops.logical_and(is_label, is_predicted)))
-        self.union.assign_add(_count(ops.logical_or(is_label, is_predicted)))
+            counts = ops.not_equal(labels, self.ignore_class)
+            intersection, union = ops.logical_and(intersection, counts), ops.logical_and(union, counts)
+        _add(self.intersection, intersection)
+        _add(self.union, union)
 
     def result(self):
-        intersection, union = (ops.take(ops.cast(part, "float32"), self.objects) for part in self.variables)
+        intersection, union = (ops.take(_total(part), self.objects) for part in self.variables)
         occurring = ops.maximum(ops.sum(ops.cast(union > 0, "float32")), 1.0)
         return ops.sum(intersection / ops.maximum(union, 1.0)) / occurring
 
@@ -75,8 +79,18 @@ class SegmentationIoU(keras.metrics.Metric):
         return {**super().get_config(), **own}
 
     def _counts(self, name):
-        return self.add_variable(shape=(self.classes,), initializer="zeros", dtype="int32", name=name)
+        # Billions of pixels are more than an int32 can count: the second row counts to _BASE, the first how often.
+        return self.add_variable(shape=(2, self.classes), initializer="zeros", dtype="int32", name=name)
 
 
-def _count(pixels):
-    return ops.sum(ops.cast(pixels, "int32"), axis=0)
+def _add(counts, pixels):
+    """Adds the number of pixels in which something is so, of which each class has a column."""
+    often, rest = ops.unstack(ops.convert_to_tensor(counts), 2)
+    rest = rest + ops.sum(ops.cast(pixels, "int32"), axis=0)
+    carried = rest // _BASE
+    counts.assign(ops.stack([often + carried, rest - _BASE * carried]))
+
+
+def _total(counts):
+    often, rest = ops.unstack(ops.cast(counts, "float32"), 2)
+    return _BASE * often + rest

@@ -52,3 +52,23 @@ def test_wrong_arguments_are_named_in_the_error():
         SegmentationIoU(0)
     with pytest.raises(ValueError, match=r"Received: sample_weight="):
         SegmentationIoU(2).update_state(np.zeros((1, 1, 1)), np.zeros((1, 1, 1, 2)), sample_weight=[1.0])
+
+
+def test_an_ignored_class_that_is_one_of_the_classes_counts_nowhere():
+    labels, predicted = np.array([[[1, 1, 2, 0]]]), np.eye(3)[np.array([[[1, 1, 1, 0]]])]
+    metric = SegmentationIoU(3, ignore_class=2)
+    metric.update_state(labels, predicted)
+    assert float(metric.result()) == 1.0  # of class 1, the only one that occurs
+
+
+def test_more_pixels_than_an_int32_can_count():
+    metric = SegmentationIoU(2)
+    label, wrong = np.ones((1, 64, 64)), np.eye(2)[np.zeros((1, 64, 64), int)]
+    metric.update_state(label, np.eye(2)[np.ones((1, 64, 64), int)])
+    for variable in metric.variables:  # as after 2**20 such images
+        variable.assign([[0, 2**2], [0, 0]])
+    metric.update_state(label, wrong)
+    assert float(metric.result()) == pytest.approx(2**32 / (2**32 + 64**2), abs=1e-7)
+    metric.intersection.assign([[0, 0], [0, 2**30 - 1]])
+    metric.update_state(label, np.eye(2)[np.ones((1, 64, 64), int)])
+    assert np.array(metric.intersection).tolist() == [[0, 1], [0, 64**2 - 1]]
