@@ -1,5 +1,7 @@
 """`LayerwiseSGD`, gradient descent with a learning rate for each part of a network."""
 
+import numbers
+
 import keras
 from keras import ops
 
@@ -30,8 +32,10 @@ class LayerwiseSGD(keras.optimizers.SGD):
     def __init__(self, learning_rate=0.01, multipliers=None, name="layerwise_sgd", **kwargs):
         super().__init__(learning_rate, name=name, **kwargs)
         self.multipliers = dict(multipliers or {})
-        if not all(factor >= 0 for factor in self.multipliers.values()):
-            raise ValueError(f"Multipliers must not be negative. Received: multipliers={multipliers}")
+        if not all(isinstance(factor, numbers.Real) and factor >= 0 for factor in self.multipliers.values()):
+            raise ValueError(
+                f"Multipliers must be numbers and must not be negative. Received: multipliers={multipliers}"
+            )
 
     def build(self, variables):
         super().build(variables)
@@ -39,7 +43,6 @@ class LayerwiseSGD(keras.optimizers.SGD):
             if not any(part in variable.path for variable in variables):
                 paths = [variable.path for variable in variables]
                 raise ValueError(f"Expected a part of one of the paths {paths}. Received: multipliers={part!r}")
-        self._factors = [self.multiplier(variable.path) for variable in variables]
 
     def multiplier(self, path: str) -> float:
         """The factor of the learning rate of the variable with a path."""
@@ -49,9 +52,11 @@ class LayerwiseSGD(keras.optimizers.SGD):
         """Updates variables as `keras.optimizers.SGD` does, after multiplying their gradients."""
         if not self.built:
             self.build(trainable_variables)
+        variables = self._trainable_variables if trainable_variables is None else trainable_variables
+        factors = [self.multiplier(variable.path) for variable in variables]
         scaled = [
             grad if grad is None or factor == 1.0 else ops.multiply(grad, factor)
-            for grad, factor in zip(grads, self._factors, strict=True)
+            for grad, factor in zip(grads, factors, strict=True)
         ]
         return super().apply(scaled, trainable_variables)
 

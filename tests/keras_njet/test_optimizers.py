@@ -45,3 +45,24 @@ def test_a_multiplier_of_nothing_is_an_error():
         changes(LayerwiseSGD(0.01, {"tail": 2.0}))
     with pytest.raises(ValueError, match="must not be negative"):
         LayerwiseSGD(0.01, {"head": -1.0})
+
+
+def test_variables_are_told_apart_by_path_whatever_their_order():
+    layers = [keras.layers.Dense(1, use_bias=False, name=name) for name in ("body", "head")]
+    for layer in layers:
+        layer.build((1, 1))
+    body, head = (layer.kernel for layer in layers)
+    optimizer = LayerwiseSGD(0.1, {"head": 5.0})
+    optimizer.build([body, head])
+    before = [float(to_numpy(variable)[0, 0]) for variable in (body, head)]
+    gradients = [keras.ops.ones((1, 1)), keras.ops.ones((1, 1))]
+    optimizer.apply(gradients, [head, body])
+    assert float(to_numpy(body)[0, 0]) == pytest.approx(before[0] - 0.1)
+    assert float(to_numpy(head)[0, 0]) == pytest.approx(before[1] - 0.5)
+    optimizer.apply(gradients[:1], [body])  # as when a layer has been frozen since
+    assert float(to_numpy(body)[0, 0]) == pytest.approx(before[0] - 0.2)
+
+
+def test_a_multiplier_that_is_no_number_is_named():
+    with pytest.raises(ValueError, match=r"Received: multipliers=\{'head': 'fast'\}$"):
+        LayerwiseSGD(0.01, {"head": "fast"})
