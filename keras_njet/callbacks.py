@@ -1,10 +1,12 @@
 """`ResolutionCallback`, which tunes and logs what `fit` does with σ anyway."""
 
+import collections
+
 import keras
 
 from keras_njet import _arguments
-from keras_njet._backend import inner_layers
 from keras_njet._resolution.following import update_sizes
+from keras_njet.inspection.summary import layers_by_path
 from keras_njet.layers._njet_layer import NJetLayer
 
 
@@ -19,6 +21,8 @@ class ResolutionCallback(keras.callbacks.Callback):
     - `<layer>/kernel_size`, the largest size of a filter in pixels;
     - `<layer>/height` and `<layer>/width` of the feature map in pixels, where they are fixed; of a signal
       `<layer>/length`, of a volume also `<layer>/depth`.
+
+    `<layer>` is its name; where several have the same, the names of the models that lead to it come before it.
 
     It can also update the sizes within an epoch.
 
@@ -46,14 +50,22 @@ class ResolutionCallback(keras.callbacks.Callback):
             update_freq = _arguments.integer("update_freq", update_freq, least=1)
         self.update_freq = update_freq
         self.log = log
+        self._updated_after = 0  # batches of this epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._updated_after = 0
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.update_freq != "epoch" and (batch + 1) % self.update_freq == 0:
+        # `batch` is the last one of those that were executed together.
+        if self.update_freq != "epoch" and batch + 1 - self._updated_after >= self.update_freq:
+            self._updated_after = batch + 1
             update_sizes(self.model)
 
     def on_epoch_end(self, epoch, logs=None):
         if not self.log or logs is None:
             return
-        for layer in inner_layers(self.model):
-            if isinstance(layer, NJetLayer):
-                logs |= {f"{layer.name}/{name}": value for name, value in layer.resolution().items()}
+        layers = [(path, layer) for path, layer in layers_by_path(self.model) if isinstance(layer, NJetLayer)]
+        count = collections.Counter(layer.name for _, layer in layers)
+        for path, layer in layers:
+            shown = layer.name if count[layer.name] == 1 else path
+            logs |= {f"{shown}/{name}": value for name, value in layer.resolution().items()}

@@ -105,3 +105,32 @@ def test_tensorboard_shows_sigma(tmp_path):
     sigma = [float(tf.make_ndarray(tensor)) for tensor in shown["epoch_conv/sigma"]]
     np.testing.assert_allclose(sigma, history["conv/sigma"], rtol=1e-6)
     assert len(sigma) == 2
+
+
+def test_layers_of_the_same_name_are_told_apart():
+    inner = [
+        keras.Sequential([keras.Input((9, 9, 1)), NJetConv2D(1, sigma=sigma, name="conv")], name=f"part{number}")
+        for number, sigma in enumerate((1.0, 3.0))
+    ]
+    model = keras.Sequential([*inner, keras.layers.GlobalMaxPooling2D()])
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    history = model.fit(np.zeros((2, 9, 9, 1)), np.zeros((2, 1)), verbose=0, callbacks=[ResolutionCallback()]).history
+    assert history["part0/conv/sigma"] == pytest.approx([1.0])
+    assert history["part1/conv/sigma"] == pytest.approx([3.0])
+    assert "conv/sigma" not in history
+
+
+def test_updates_that_fall_between_two_executions_are_made_up_for(monkeypatch):
+    updates = []
+    monkeypatch.setattr("keras_njet.callbacks.update_sizes", lambda model: updates.append(seen[-1]))
+    callback, seen = ResolutionCallback(update_freq=6), []
+    callback.on_epoch_begin(0)
+    for last in (3, 7, 11, 15, 19):  # batches, four at once
+        seen.append(last)
+        callback.on_train_batch_end(last)
+    assert updates == [7, 15]
+    callback.on_epoch_begin(1)
+    for last in range(13):
+        seen.append(last)
+        callback.on_train_batch_end(last)
+    assert updates == [7, 15, 5, 11]
