@@ -64,6 +64,10 @@ class ScaleChannels(keras.Model):
     def __init__(self, model, factors, pooling: str = "max", dropout: float = 0.0, seed: int | None = None, **kwargs):
         super().__init__(**kwargs)
         check_graph(model)
+        if len(model.outputs) != 1:
+            raise ValueError(
+                f"Expected a model with one output. Received: model={model.name!r}, with {len(model.outputs)} outputs"
+            )
         self.model = model
         self.factors = _arguments.several("factors", factors, _arguments.positive)
         self.pooling = _arguments.one_of("pooling", pooling, ("max", "mean", "logsumexp"))
@@ -76,7 +80,7 @@ class ScaleChannels(keras.Model):
 
     def call(self, inputs, training=None, pooled=True):
         shared = _Shared(inputs, is_training() if training is None else training)
-        outputs = ops.stack([channel.run(self.model, inputs, shared) for channel in self._hidden.channels], axis=1)
+        outputs = ops.stack([shared.run(channel, self.model, inputs) for channel in self._hidden.channels], axis=1)
         if not pooled:
             return outputs
         kept = None
@@ -150,10 +154,11 @@ class _Channel:
         def call(layer, *args, **kwargs):
             if is_graph(layer):
                 return self.run(layer, args[0], shared)
+            shared.calls += 1
             kwargs = call_arguments(layer, kwargs, shared.training)
             if self.plan.depends_on_factor(layer):
                 if isinstance(layer, NJetLayer):
-                    return layer(*args, **kwargs, factor=self.factor)
+                    return layer(*args, **{**kwargs, "factor": self.factor * kwargs.get("factor", 1.0)})
                 return self.rescaling.once(layer, self.rescaling.layer)(*args, **kwargs)
             return shared.call(layer, *args, **kwargs)
 
@@ -174,19 +179,24 @@ class _Shared:
 
     def __init__(self, inputs, training):
         self.training = training
+        self.calls = 0  # so far, in the present channel: they are the same in all, and in the same order
         self.tensors = {id(tensor): tensor for tensor in keras.tree.flatten(inputs)}
         self.results = {}
+
+    def run(self, channel, graph, inputs):
+        """The outputs of a channel."""
+        self.calls = 0
+        return channel.run(graph, inputs, self)
 
     def call(self, layer, *args, **kwargs):
         """What a layer that has no factor returns."""
         tensors = [id(tensor) for tensor in keras.tree.flatten((args, kwargs)) if ops.is_tensor(tensor)]
         if any(tensor not in self.tensors for tensor in tensors):
             return layer(*args, **kwargs)
-        key = (id(layer), *tensors)
-        if key not in self.results:
-            self.results[key] = layer(*args, **kwargs)
-            self.tensors |= {id(tensor): tensor for tensor in keras.tree.flatten(self.results[key])}
-        return self.results[key]
+        if self.calls not in self.results:
+            self.results[self.calls] = layer(*args, **kwargs)
+            self.tensors |= {id(tensor): tensor for tensor in keras.tree.flatten(self.results[self.calls])}
+        return self.results[self.calls]
 
 
 class _Reader(keras.Model):

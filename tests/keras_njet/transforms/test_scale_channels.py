@@ -193,3 +193,36 @@ def test_models_that_can_not_be_rescaled():
     maps = ScaleChannels(keras.Sequential([keras.Input((8, 8, 1)), NJetConv2D(2)]), FACTORS)
     with pytest.raises(ValueError, match=r"\(batch, classes\)"):
         maps.winning_factors(np.zeros((1, 8, 8, 1), "float32"))
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Signed(keras.layers.Layer):
+    def call(self, x, negative=False):
+        return -x if negative else x
+
+
+@on("torch")
+def test_calls_that_differ_in_what_is_no_tensor():
+    inputs, signed = keras.Input((8, 8, 1)), Signed()
+    x = keras.layers.Subtract()([signed(inputs), signed(inputs, negative=True)])
+    model = keras.Model(inputs, keras.layers.GlobalMaxPooling2D()(NJetConv2D(2, use_bias=False)(x)))
+    x = images(2, 8)
+    channels = ScaleChannels(model, (1.0, 1.0))
+    np.testing.assert_allclose(to_numpy(channels(x)), to_numpy(model(x)), atol=1e-6)
+
+
+@on("torch")
+def test_a_factor_that_the_graph_has_is_multiplied():
+    inputs = keras.Input((16, 16, 1))
+    layer = NJetConv2D(2)
+    model = keras.Model(inputs, keras.layers.GlobalMaxPooling2D()(layer(inputs, factor=2.0)))
+    x = images(2, 16)
+    expected = to_numpy(layer(x, factor=3.0)).max(axis=(1, 2))
+    np.testing.assert_allclose(to_numpy(ScaleChannels(model, (1.5,))(x)), expected, atol=1e-6)
+
+
+def test_a_model_of_several_outputs_is_refused():
+    inputs = keras.Input((8, 8, 1))
+    x = NJetConv2D(2)(inputs)
+    with pytest.raises(ValueError, match=r"Expected a model with one output. Received: model='two', with 2 outputs$"):
+        ScaleChannels(keras.Model(inputs, {"a": x, "b": x}, name="two"), (1.0,))
