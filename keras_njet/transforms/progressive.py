@@ -7,6 +7,7 @@ from keras_njet import _arguments
 from keras_njet._backend import compile_arguments
 from keras_njet._convolution.sizes import rounded
 from keras_njet.layers._data_formats import spatial
+from keras_njet.transforms.rescaling import data_format_of
 from keras_njet.transforms.scale_channels import ScaleChannels
 
 _RESIZED_AT_ONCE = 256
@@ -59,9 +60,9 @@ def fit_progressively(
         raise ValueError(
             f"Each stage needs a factor and a number of epochs. Received: factors={factors}, epochs={epochs}"
         )
-    histories, begun = [], 0
+    histories, begun, data_format = [], 0, data_format_of(model)
     for factor, count in zip(factors, epochs, strict=True):
-        given = _training_data(x, y, factor) | _validation_data(validation_data, factor)
+        given = _training_data(x, y, factor, data_format) | _validation_data(validation_data, factor, data_format)
         stage = _stage(model, factor)
         histories.append(stage.fit(**given, initial_epoch=begun, epochs=begun + count, **options))
         begun += count
@@ -77,22 +78,22 @@ def _stage(model, factor):
     return stage
 
 
-def _training_data(x, y, factor):
+def _training_data(x, y, factor, data_format):
     if callable(x):
         return {"x": x(factor)}
-    return {"x": _resized("x", x, factor), "y": y}
+    return {"x": _resized("x", x, factor, data_format), "y": y}
 
 
-def _validation_data(data, factor):
+def _validation_data(data, factor, data_format):
     if data is None:
         return {}
     if callable(data):
         return {"validation_data": data(factor)}
     images, *others = data
-    return {"validation_data": (_resized("validation_data", images, factor), *others)}
+    return {"validation_data": (_resized("validation_data", images, factor, data_format), *others)}
 
 
-def _resized(name, images, factor):
+def _resized(name, images, factor, data_format):
     """Images of another size, as an array."""
     if factor == 1.0:
         return images
@@ -101,9 +102,7 @@ def _resized(name, images, factor):
             f"`{name}` must be an array of shape (images, height, width, channels) to be resized, or a function of the "
             f"factor. Received: {name} of type {type(images).__name__}, shape {getattr(images, 'shape', None)}"
         )
-    data_format = keras.config.image_data_format()
     size = [rounded(factor * size, least=1) for size in spatial(images.shape, data_format)]
     parts = [images[first : first + _RESIZED_AT_ONCE] for first in range(0, len(images), _RESIZED_AT_ONCE)]
-    return np.concatenate(
-        [keras.ops.convert_to_numpy(keras.ops.image.resize(part, size, antialias=True)) for part in parts]
-    )
+    resized = (keras.ops.image.resize(part, size, antialias=True, data_format=data_format) for part in parts)
+    return np.concatenate([keras.ops.convert_to_numpy(part) for part in resized])

@@ -53,6 +53,12 @@ _OF_ANY_SIZE = (  # the size of their output does not depend on that of the inpu
 _PADDINGS = (keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D, keras.layers.ZeroPadding3D)
 _CROPPINGS = (keras.layers.Cropping1D, keras.layers.Cropping2D, keras.layers.Cropping3D)
 _RESIZINGS = (keras.layers.Resizing, keras.layers.CenterCrop, keras.layers.RandomCrop)
+_OPERATIONS_IN_PIXELS = {  # of keras.ops
+    *("Conv", "ConvTranspose", "DepthwiseConv", "SeparableConv", "MaxPool", "AveragePool", "AdaptiveMaxPool"),
+    *("AdaptiveAveragePool", "Pad", "Fold", "Unfold", "Resize", "CropImages", "PadImages", "ExtractPatches"),
+    *("AffineTransform", "PerspectiveTransform", "ElasticTransform", "ScaleAndTranslate", "MapCoordinates"),
+    *("GaussianBlur", "SobelEdges"),
+}
 _RESHAPING = ("Flatten", "Ravel", "Reshape")  # layers of Keras, and operations
 _HEADER = ("Layer", "σ (pixels)", "Filter", "Feature map", "Changed")
 _logger = logging.getLogger(__name__)
@@ -192,7 +198,7 @@ class Plan:
     def __init__(self, model, factor):
         self.model = model
         self.factor = factor
-        self.data_format = _data_format(model)
+        self.data_format = data_format_of(model)
         self.enlarged = {}
         self.of_windows = set()
         self.obstacles = {}
@@ -266,6 +272,8 @@ def _obstacle(layer, data_format):
             return f"{type(inner).__name__} of {_times(inner.kernel_size)} pixels"
         if isinstance(inner, _RECURRENT):
             return f"{type(inner).__name__}, step by step along an axis"
+    if not isinstance(layer, keras.Layer) and type(layer).__name__ in _OPERATIONS_IN_PIXELS:
+        return f"the operation {type(layer).__name__}, which has sizes in pixels"
     if type(layer).__name__ in _RESHAPING:
         return f"{type(layer).__name__}, whose result depends on the number of pixels"
     if isinstance(layer, keras.layers.Dense) and data_format == "channels_first":
@@ -485,7 +493,7 @@ def _warn_of_small_sigmas(rescaled, report):
         )
 
 
-def _data_format(model):
+def data_format_of(model):
     """The data format of a model: that of its layers if they agree, else that of the Keras configuration."""
     formats = {getattr(layer, "data_format", None) for layer in inner_layers(model)} - {None}
     return formats.pop() if len(formats) == 1 else keras.config.image_data_format()

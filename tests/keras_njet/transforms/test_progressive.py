@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_njet import NJetConv2D, fit_progressively, rescale
-from tests.helpers import to_numpy
+from tests.helpers import on_torch, to_numpy
 
 RNG = np.random.default_rng(0)
 IMAGES = np.repeat(np.repeat(RNG.normal(size=(8, 6, 6, 1)), 2, 1), 2, 2).astype("float32")  # 12×12 pixels
@@ -129,3 +129,21 @@ def test_a_model_that_is_not_compiled_is_refused():
     model = keras.Sequential([keras.Input((12, 12, 1)), NJetConv2D(2)])
     with pytest.raises(ValueError, match=r"must be compiled.*Received: model="):
         fit_progressively(model, IMAGES, LABELS, factors=(1.0,), epochs=(1,))
+
+
+@on_torch  # TensorFlow pools no such maps on a CPU
+def test_images_are_resized_in_the_data_format_of_the_model(monkeypatch):
+    layers = [NJetConv2D(2, data_format="channels_first"), keras.layers.GlobalAveragePooling2D("channels_first")]
+    model = keras.Sequential([keras.Input((1, 16, 12)), *layers])
+    resize, shapes = keras.ops.image.resize, []
+
+    def noted(*args, **options):
+        resized = resize(*args, **options)
+        shapes.append(tuple(resized.shape))
+        return resized
+
+    monkeypatch.setattr(keras.ops.image, "resize", noted)
+    model.compile("sgd", "mse")
+    x, y = np.zeros((4, 1, 16, 12), "float32"), np.zeros((4, 2), "float32")
+    fit_progressively(model, x, y, factors=(0.5,), epochs=(1,), verbose=0)
+    assert shapes == [(4, 1, 8, 6)]

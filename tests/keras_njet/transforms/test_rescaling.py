@@ -390,3 +390,21 @@ def test_the_released_network_at_three_times_the_size():
     rescaled = rescale(model, 3.0)
     assert rescaled.predict(np.kron(x, np.ones((1, 3, 3, 1))), verbose=0).shape == (1, 10)
     assert rescaled.get_layer("block1_conv").kernel_size == (15, 15)
+
+
+@pytest.mark.parametrize(
+    ("operation", "name"),
+    [
+        (lambda x: keras.ops.image.resize(x, (16, 16), data_format="channels_last"), "Resize"),
+        (lambda x: keras.ops.max_pool(x, 3, 2, "same"), "MaxPool"),
+        (lambda x: keras.ops.conv(x, np.ones((5, 5, 2, 2), "float32"), padding="same"), "Conv"),
+        (lambda x: keras.ops.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)]), "Pad"),
+    ],
+)
+def test_operations_that_do_not_follow_are_named(operation, name):
+    inputs = keras.Input((32, 32, 1))
+    model = keras.Model(inputs, NJetConv2D(2)(operation(NJetConv2D(2)(inputs))))
+    with pytest.raises(ValueError, match=rf"the operation {name}, which has sizes in pixels"):
+        rescale(model, 2.0)
+    with pytest.warns(UserWarning, match=f"the operation {name}"):
+        rescale(model, 2.0, strict=False)
