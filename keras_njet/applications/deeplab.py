@@ -4,7 +4,7 @@ import typing
 
 import keras
 
-from keras_njet._backend import is_graph
+from keras_njet._backend import inner_layers, is_graph
 from keras_njet.applications._documentation import documented
 from keras_njet.applications._images import channel_axis
 from keras_njet.layers import ASPP, NJetASPP, ResizeLike
@@ -116,7 +116,7 @@ def _prepared(backbone, weights, stage, output_stride, freeze_batch_normalizatio
     if output_stride is not None:
         backbone = dilate(backbone, output_stride)
     if freeze_batch_normalization:
-        for layer in backbone.layers:
+        for layer in inner_layers(backbone):
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = False
     return backbone
@@ -194,7 +194,8 @@ class _Survey(Rebuilding):
     def __init__(self, model):
         super().__init__()
         self.places = {}
-        self.padded = []  # outputs of `ZeroPadding2D`, the stride before it and what it pads
+        self.strides = {}  # with respect to the image, of each tensor by its id, and the tensor
+        self.padded = {}  # outputs of `ZeroPadding2D` by their id: its input, and what it pads
         self.axis = 1 if channel_axis() == 3 else 2
         image = list(model.inputs[0].shape)
         self.size = 512 if None in image[self.axis : self.axis + 2] else image[self.axis]
@@ -207,10 +208,14 @@ class _Survey(Rebuilding):
         outputs = layer.compute_output_spec(*args, **kwargs)  # of the layer itself, nothing is made
         x = next((tensor for tensor in keras.tree.flatten((args, kwargs)) if hasattr(tensor, "shape")), None)
         if x is not None and len(x.shape) == 4 == len(outputs.shape):
-            before, after = (round(self.size / tensor.shape[self.axis]) for tensor in (x, outputs))
-            before, padding = next((rest for tensor, *rest in self.padded if tensor is x), (before, None))
             if isinstance(layer, keras.layers.ZeroPadding2D):
-                self.padded.append((outputs, before, layer.padding))
+                self.padded[id(outputs)] = x, layer.padding
+            x, padding = self.padded.get(id(x), (x, None))
+            before, _ = self.strides.get(id(x), (1, x))
+            # Layer by layer: a map is rounded up at each, so the image over a map would be no whole number.
+            shrinks = x.shape[self.axis] / outputs.shape[self.axis]
+            after = before * round(shrinks) if shrinks > 1 else max(1, round(before * shrinks))
+            self.strides[id(outputs)] = after, outputs
             self.places[id(layer)] = _Place(before, after, padding)
         return outputs
 

@@ -176,3 +176,25 @@ def test_wrong_backbones_are_named_in_the_error():
 def test_the_learning_rate_of_its_scales():
     model = NJetDeepLabV2(small_backbone(), classes=3, output_stride=None, sigma_learning_rate=0.1)
     assert model.get_layer("head").sigma_learning_rate == 0.1
+
+
+@pytest.mark.parametrize("size", [None, 321, 225, 513, 33])
+def test_dilations_do_not_depend_on_the_size_of_the_images(size):
+    """321 and 513 are crops of DeepLab, which no stride divides."""
+    x = inputs = keras.Input((size, size, 3))
+    for number in range(5):
+        x = keras.layers.Conv2D(4, 3, strides=2, padding="same", name=f"s{number}")(x)
+        x = keras.layers.Conv2D(4, 3, padding="same", name=f"c{number}")(x)
+    dilated = dilate(keras.Model(inputs, x), 8)
+    rates = {name: dilated.get_layer(name).dilation_rate[0] for name in ("s2", "c2", "s3", "c3", "s4", "c4")}
+    assert rates == {"s2": 1, "c2": 1, "s3": 1, "c3": 2, "s4": 2, "c4": 4}
+    strides = {name: dilated.get_layer(name).strides[0] for name in ("s2", "s3", "s4")}
+    assert strides == {"s2": 2, "s3": 1, "s4": 1}
+
+
+def test_batch_normalization_is_frozen_in_models_inside_the_backbone_too():
+    inner = keras.Sequential([keras.Input((None, None, 3)), keras.layers.BatchNormalization(name="normalize")])
+    inputs = keras.Input((None, None, 3))
+    model = DeepLabV2(keras.Model(inputs, inner(inputs)), classes=2, output_stride=None)
+    found = [layer for layer in model._flatten_layers() if layer.name == "normalize"]
+    assert [layer.trainable for layer in found] == [False]
