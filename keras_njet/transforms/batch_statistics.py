@@ -124,6 +124,8 @@ def _assign(layer, batches):
     """Gives a layer the statistics of all batches; returns by how much they have changed."""
     count, means, variances = np.moveaxis(batches, 1, 0)
     total = count.sum(axis=0)
+    if not np.all(total > 0):
+        raise ValueError(f"Expected images of which something counts. Received: none for layer={layer.name!r}")
     mean = (count * means).sum(axis=0) / total
     variance = (count * (variances + (means - mean) ** 2)).sum(axis=0) / total
     old_mean, old_variance = (

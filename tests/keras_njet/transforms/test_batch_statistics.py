@@ -167,3 +167,11 @@ def test_errors_leave_the_model_as_it_was():
         adapt_batch_statistics(model, Ends(), verbose=0)
     for weight, old in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(weight, old)
+
+
+def test_images_of_which_nothing_counts_are_an_error():
+    normalization = keras.layers.BatchNormalization(name="normalize")
+    model = keras.Sequential([keras.Input((4, 1)), keras.layers.Masking(), normalization])
+    with pytest.raises(ValueError, match=r"of which something counts. Received: none for layer='normalize'$"):
+        adapt_batch_statistics(model, np.zeros((2, 4, 1), "float32"), verbose=0)
+    np.testing.assert_array_equal(to_numpy(normalization.moving_mean), [0.0])
