@@ -127,6 +127,11 @@ def data_format(value: str | None) -> str:
     return one_of("data_format", value, ("channels_last", "channels_first"))
 
 
+def another(initializer):
+    """An initializer for another variable; a function serves all of them."""
+    return initializer.clone() if isinstance(initializer, keras.initializers.Initializer) else initializer
+
+
 def several(name: str, values, check) -> tuple:
     """A tuple of at least one value, each of which passes a check of this module."""
     if not isinstance(values, (tuple, list)) or not values:

@@ -139,8 +139,9 @@ def exclude_from_weight_decay(model, variable) -> None:
     if key in excluded:
         return
     optimizer._exclude_from_weight_decay = {*excluded, key}
-    for answers in ("_exclude_from_weight_decay_cache", "_weight_decay_by_var_key"):  # Keras 3.15; 3.16, when it is built
-        getattr(optimizer, answers, {})[key] = False
+    # Where Keras 3.15, and 3.16, note for which variables there is none.
+    for noted in ("_exclude_from_weight_decay_cache", "_weight_decay_by_var_key"):
+        getattr(optimizer, noted, {})[key] = False
 
 
 def call_after_fit(model, function) -> None:

@@ -145,9 +145,10 @@ class Run:
             map_size: Size of its input along each axis, in pixels; None or a tensor where it is not known.
             factor: Number > 0, or one for each axis, by which σ is multiplied in this call.
         """
+        follower = getattr(self.model, "_njet_follower", None)
         for scale in layer.scales:
             if scale.bound is not None:
-                scale.bound.see(map_size, factor, scale.per_axis)
+                scale.bound.see(map_size, factor, scale.per_axis, follower and follower.reaches.steps)
         if self.model is None or self.is_symbolic or self.method not in _TRAINING:
             return
         for scale in layer.scales:

@@ -117,15 +117,26 @@ class _Bound:
     def __init__(self, start, largest, unit):
         self.start = start
         self.follows_map = largest == "auto"
-        self.seen = None
+        self.seen, self.moment = {}, None  # maps since then, and half of each
         self.pixels = None if self.follows_map else np.maximum(np.multiply(largest, unit), start)
 
-    def see(self, sizes, factor, per_axis):
-        """Takes note of a feature map: its known sizes along all axes, and what σ is multiplied by on it."""
-        if not self.follows_map or not all(isinstance(size, int) for size in sizes) or self.seen == (sizes, factor):
+    def see(self, sizes, factor, per_axis, moment):
+        """Takes note of a feature map, of which the largest counts if a layer is called on several.
+
+        Args:
+            sizes: Its known sizes along all axes.
+            factor: What σ is multiplied by on it.
+            per_axis: Whether each axis has a σ.
+            moment: What tells a step from those before it.
+        """
+        if not self.follows_map or not all(isinstance(size, int) for size in sizes):
             return
-        halves = np.array(sizes if per_axis else max(sizes)) / (2.0 * np.array(factor))
-        self.seen, self.pixels = (sizes, factor), np.maximum(halves, self.start)
+        if moment != self.moment and self.seen.keys() != {(sizes, factor)}:
+            self.seen = {}
+        self.moment = moment
+        if (sizes, factor) not in self.seen:
+            self.seen[sizes, factor] = np.array(sizes if per_axis else max(sizes)) / (2.0 * np.array(factor))
+            self.pixels = np.maximum(np.max([*self.seen.values()], axis=0), self.start)
 
 
 def _log2_sigma(value, rate):

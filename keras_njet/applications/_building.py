@@ -5,6 +5,7 @@ import typing
 
 import keras
 
+from keras_njet import _arguments
 from keras_njet.applications import _weights
 from keras_njet.applications._images import channel_axis
 from keras_njet.layers import NJetConv2D, SafeSubsample
@@ -121,7 +122,7 @@ def pointwise(x, filters: int, name: str):
 
 def scaled(filters: int, width: float) -> int:
     """A number of filters times the width of the network."""
-    return max(1, round(filters * width))
+    return max(1, round(filters * _arguments.positive("width", width)))
 
 
 def checked(pooling: str | None) -> str | None:

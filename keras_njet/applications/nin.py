@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_njet import _arguments
 from keras_njet.applications import _building as building
 from keras_njet.applications._data_sets import decode_predictions as decode_predictions
 from keras_njet.applications._data_sets import preprocess_input as preprocess_input
@@ -47,7 +48,8 @@ def NIN(  # noqa: N802
     """
     inputs = image_input(input_tensor, input_shape)
     top = building.Top(include_top, pooling, classes, classifier_activation)
-    arguments = {"kernel_sizes": list(kernel_sizes), "subsample": subsample, "width": width, "dropout": dropout}
+    kernel_sizes = list(_arguments.integers("kernel_sizes", kernel_sizes, axes=3))
+    arguments = {"kernel_sizes": kernel_sizes, "subsample": subsample, "width": width, "dropout": dropout}
     return building.application("NIN", name, weights, build, inputs, building.PlainConvolutions(), top, **arguments)
 
 

@@ -87,6 +87,9 @@ def shapes_of_layers(model: keras.Model, input_shape=None, required: bool = Fals
         required: Whether to raise ValueError if the shape of the input is not known. Else the result is empty.
     """
     tensors = getattr(require_built(model), "inputs", None) or []
+    for layer in inner_layers(model):
+        if isinstance(layer, NJetLayer):
+            layer.sigma_numbers()  # so that what torch changes in place is seen; a shape is found without values
     if input_shape is None:
         given = [tensor.shape[1:] for tensor in tensors]
     else:

@@ -14,7 +14,7 @@ from keras_njet._convolution.sharing import Sharing
 from keras_njet._resolution.following import Run
 from keras_njet._resolution.scale import ScaleVariable
 from keras_njet.initializers import NJetVarianceScaling
-from keras_njet.layers._data_formats import channels_last, from_channels_last, shape_of, spatial
+from keras_njet.layers._data_formats import channels_last, floating, from_channels_last, shape_of, spatial
 from keras_njet.layers._njet_layer import AXIS_NAMES, NJetLayer
 
 _RECTIFIERS = ("relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", "mish", "hard_silu")
@@ -136,9 +136,11 @@ class BaseNJetConv(NJetLayer):
             largest=self.max_sigma,
         )
         self.built = True
+        self.leave_frozen_scales_alone()
 
     def call(self, inputs, factor=1.0):
-        outputs = self.convolution_op(channels_last(inputs, self.data_format), factor)
+        x = channels_last(floating(inputs, self.compute_dtype), self.data_format)
+        outputs = self.convolution_op(x, _arguments.factors("factor", factor))
         if self.use_bias:
             outputs = ops.add(outputs, self.bias)
         return self.activation(from_channels_last(outputs, self.data_format))

@@ -1,6 +1,12 @@
 """Between the data formats of Keras and "channels_last", in which all feature maps are worked on."""
 
+import keras
 from keras import ops
+
+
+def floating(x, dtype: str):
+    """A tensor of integers, as images may be, in a dtype; one that has fractions as it is."""
+    return x if keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype)) else ops.cast(x, dtype)
 
 
 def channels_last(x, data_format: str):

@@ -53,6 +53,12 @@ class NJetLayer(keras.layers.Layer):
         """
         return None
 
+    def leave_frozen_scales_alone(self):
+        """Has scales not be trained in a layer that is not, as Keras does with what `add_weight` makes."""
+        if not self.trainable:
+            for scale in self.scales:
+                scale.trainable = False
+
     def sigma_numbers(self) -> np.ndarray:
         """All scales σ as numbers, in pixels, as a vector."""
         return np.concatenate([np.ravel(scale.numbers()) for scale in self.scales] or [np.array([])])

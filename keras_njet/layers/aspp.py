@@ -77,7 +77,7 @@ class ASPP(keras.layers.Layer):
             self.add_weight(
                 name="kernel" if self.tied else f"kernel_{index}",
                 shape=(*self.kernel_size, channels, self.filters),
-                initializer=self.kernel_initializer.clone(),
+                initializer=_arguments.another(self.kernel_initializer),
                 regularizer=self.kernel_regularizer,
             )
             for index in range(1 if self.tied else len(self.rates))

@@ -9,7 +9,7 @@ from keras_njet._convolution.sampling import Axis
 from keras_njet._convolution.scale_space import DISCRETIZATIONS, derivative_orders
 from keras_njet._resolution.following import Run
 from keras_njet._resolution.scale import ScaleVariable
-from keras_njet.layers._data_formats import channels_last, from_channels_last, shape_of, spatial
+from keras_njet.layers._data_formats import channels_last, floating, from_channels_last, shape_of, spatial
 from keras_njet.layers._njet_layer import NJetLayer
 
 
@@ -105,7 +105,7 @@ class NJetASPP(NJetLayer):
             self.add_weight(
                 name="coefficients" if self.tied else f"coefficients_{index}",
                 shape=(len(derivative_orders(self.order, axes=2)), self._channels, self.filters),
-                initializer=self.coefficient_initializer.clone(),
+                initializer=_arguments.another(self.coefficient_initializer),
                 regularizer=self.coefficient_regularizer,
             )
             for index in range(1 if self.tied else len(self.initial_sigma))
@@ -123,9 +123,11 @@ class NJetASPP(NJetLayer):
             for index, sigma in enumerate(self.initial_sigma)
         ]
         self.built = True
+        self.leave_frozen_scales_alone()
 
     def call(self, inputs, factor=1.0):
-        x = channels_last(inputs, self.data_format)
+        factor = _arguments.positive("factor", factor)
+        x = channels_last(floating(inputs, self.compute_dtype), self.data_format)
         Run(x).watch(self, spatial(x.shape, "channels_last"), factor)
         convolution = self._convolution(ops.shape(x)[1:3], factor)
         (evaluation,) = evaluations.choices(

@@ -8,7 +8,7 @@ from keras_njet._backend import calling_model, inner_layers
 from keras_njet._convolution.sampling import resample
 from keras_njet._resolution.following import Run
 from keras_njet.layers._base_njet_conv import BaseNJetConv
-from keras_njet.layers._data_formats import channels_last, from_channels_last, shape_of, spatial
+from keras_njet.layers._data_formats import channels_last, floating, from_channels_last, shape_of, spatial
 from keras_njet.layers._njet_layer import NJetLayer
 
 
@@ -74,7 +74,8 @@ class SafeSubsample(NJetLayer):
     def call(self, inputs, factor=1.0):
         run = Run(inputs)
         source = self.find_source(run.model)
-        x = channels_last(inputs, self.data_format)
+        factor = _arguments.factors("factor", factor)
+        x = channels_last(floating(inputs, self.compute_dtype), self.data_format)
         self._check_axes(source, len(x.shape) - 2)
         new_sizes = [
             source.subsampled_size(size, self.rate, index, run, factor) for index, size in enumerate(ops.shape(x)[1:-1])

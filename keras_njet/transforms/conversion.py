@@ -95,7 +95,7 @@ def convert(
             and depthwise ones with several filters a channel, keep one σ. Defaults to "layer".
         isotropic: Whether one σ serves all axes. If False, each axis has its own, which approximates filters better
             that are not as high as they are wide. Defaults to True.
-        max_error: Largest relative error of a layer's filters that is accepted, in [0, 1]. Defaults to 0.5.
+        max_error: Largest relative error of a layer's filters that is accepted, a number above 0. Defaults to 0.5.
         return_report: Whether to return a report, too. It is logged in any case. Defaults to False.
 
     Returns:

@@ -6,6 +6,7 @@ import pytest
 import sklearn.datasets
 
 import keras_njet
+from keras_njet import NJetASPP, NJetConv2D
 from tests.helpers import njet_convolution
 
 OPTIMIZERS = {
@@ -194,3 +195,51 @@ def test_beyond_the_bound_filters_show_nothing_more_of_a_photograph():
         responses = [njet_convolution(x, alpha[:, None, None], 32 * share, 3) for alpha in np.eye(10)]
         left.append(np.mean([np.sqrt(np.mean(response**2) / np.mean(x**2)) for response in responses]))
     np.testing.assert_allclose(left, [0.27, 0.10, 0.02], atol=0.005)
+
+
+def frozen_network():
+    layers = [NJetConv2D(2, name="njet"), NJetASPP(2, sigma=(1.0, 2.0), coefficient_initializer="ones", name="aspp")]
+    model = keras.Sequential([keras.Input((8, 8, 1)), *layers, keras.layers.GlobalMaxPooling2D()])
+    for layer in layers:
+        layer.trainable = False
+    return model
+
+
+@pytest.mark.parametrize("copy", ["clone", "load", "rescale", "convert", "argument"])
+def test_scales_of_a_frozen_layer_are_not_trained_in_a_copy_either(copy, tmp_path):
+    model = frozen_network()
+    if copy == "clone":
+        model = keras.models.clone_model(model)
+    elif copy == "load":
+        model.save(tmp_path / "model.keras")
+        model = keras.models.load_model(tmp_path / "model.keras")
+    elif copy == "rescale":
+        model = keras_njet.rescale(model, 1.5)
+    elif copy == "convert":
+        plain = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3, name="njet")])
+        plain.layers[-1].trainable = False
+        model = keras_njet.convert(plain)
+    else:
+        model = keras.Sequential([keras.Input((8, 8, 1)), NJetConv2D(2, name="njet", trainable=False)])
+    assert model.trainable_variables == []
+    assert model.non_trainable_variables
+    model.get_layer("njet").trainable = True  # and can be again
+    assert [variable.name for variable in model.trainable_variables] == ["coefficients", "bias", "log2_sigma"]
+
+
+@pytest.mark.parametrize("large_first", [True, False])
+def test_the_bound_of_a_shared_layer_is_that_of_its_largest_map(large_first):
+    shared = NJetConv2D(1)
+    x = inputs = keras.Input((None, None, 1))
+    small, large = keras.layers.AveragePooling2D(4), keras.layers.UpSampling2D(4)
+    x = shared(shared(x) if large_first else small(x))
+    x = shared(small(x) if large_first else large(x))
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
+    model.compile(keras.optimizers.SGD(1e-9), "mse")
+    shared.sigma = 10.0
+    model.fit(np.ones((2, 32, 32, 1)), np.zeros((2, 1)), epochs=2, verbose=0)
+    assert shared.log2_sigma.largest() == pytest.approx(10.0, rel=1e-4)  # below 16
+    shared.sigma = 20.0
+    with pytest.warns(UserWarning, match="rest on their bound"):
+        model.fit(np.ones((2, 32, 32, 1)), np.zeros((2, 1)), verbose=0)
+    assert shared.log2_sigma.largest() == pytest.approx(16.0, rel=1e-4)

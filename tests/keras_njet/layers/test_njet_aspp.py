@@ -141,3 +141,9 @@ class LayerTest(TestCase):
 def test_bad_arguments_are_named_in_the_error(arguments, received):
     with pytest.raises(ValueError, match=f"Received: {received}$"):
         NJetASPP(**{"filters": 2, **arguments})
+
+
+def test_a_function_may_initialize_the_coefficients():
+    layer = NJetASPP(2, tied=False, coefficient_initializer=lambda shape, dtype=None: keras.ops.ones(shape, dtype))
+    layer.build((None, 8, 8, 1))
+    assert all(np.all(to_numpy(variable) == 1.0) for variable in layer.coefficients)

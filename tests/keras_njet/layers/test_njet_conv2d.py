@@ -413,3 +413,17 @@ def test_properties_before_the_layer_is_built():
     layer.build((None, 8, 8, 1))
     with pytest.raises(ValueError, match="Received: sigma=-1"):
         layer.sigma = -1
+
+
+@pytest.mark.parametrize("implementation", ["matrix", "dense", "auto"])
+def test_images_of_integers(implementation):
+    x = np.random.default_rng(0).integers(0, 256, size=(1, 8, 8, 1)).astype("uint8")
+    layer = NJetConv2D(2, implementation=implementation)
+    np.testing.assert_allclose(to_numpy(layer(x)), to_numpy(layer(x.astype("float32"))), rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, float("nan")])
+def test_a_factor_that_is_not_above_zero_is_an_error(factor):
+    layer = NJetConv2D(2, padding="valid")
+    with pytest.raises(ValueError, match=r"`factor` must be a finite number above 0. Received: factor="):
+        layer(np.zeros((1, 8, 8, 1), "float32"), factor=factor)

@@ -55,3 +55,10 @@ def test_sizes_may_be_unknown_until_it_runs():
 def test_it_wants_two_maps():
     with pytest.raises(ValueError, match="Received: inputs="):
         ResizeLike()(keras.Input((4, 4, 1)))
+
+
+def test_maps_of_integers_give_fractions():
+    x = np.random.default_rng(0).integers(0, 256, size=(1, 8, 8, 1)).astype("uint8")
+    like = np.zeros((1, 4, 6, 1), "float32")
+    expected = to_numpy(ResizeLike()([x.astype("float32"), like]))
+    np.testing.assert_allclose(to_numpy(ResizeLike()([x, like])), expected, atol=1e-3)

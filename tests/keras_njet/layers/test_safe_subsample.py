@@ -200,3 +200,13 @@ def test_a_source_that_is_not_in_the_model_is_named_in_the_error():
     model = keras.Sequential([keras.Input((8, 8, 1)), SafeSubsample("elsewhere")], name="outer")
     with pytest.raises(ValueError, match=r"Received: source='elsewhere', model='outer'"):
         model(np.zeros((1, 8, 8, 1)))
+
+
+def test_maps_of_integers_give_fractions():
+    x = np.random.default_rng(0).integers(0, 256, size=(1, 8, 8, 1)).astype("uint8")
+    convolution = NJetConv2D(2, sigma=2.0)
+    convolution(x.astype("float32"))
+    layer = SafeSubsample(convolution)
+    np.testing.assert_allclose(to_numpy(layer(x)), to_numpy(layer(x.astype("float32"))), atol=1e-3)
+    with pytest.raises(ValueError, match=r"`factor` must be a finite number above 0. Received: factor=-1.0"):
+        layer(x, factor=-1.0)
