@@ -68,7 +68,7 @@ def of_networks(other, wanted, of_backends=None):
 
 
 def plain_networks():
-    of_nin = of_networks("plain", lambda network: network == "nin")
+    of_nin = of_networks("plain", lambda network: network.startswith("nin"))
     others = of_networks("plain", lambda network: not network.startswith("nin"))
     return of_nin[0], of_nin[-1], others[0], others[-1]
 
