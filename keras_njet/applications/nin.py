@@ -12,7 +12,8 @@ from keras_njet.applications._images import image_input
 # Filters of the spatial and of the two pointwise convolutions of each block; the last are the classes.
 _BLOCKS = ((192, 160, 96), (192, 192, 192), (192, 192, None))
 _ARGUMENTS = {
-    "weights": 'None (random), "fashion_mnist" (released with `width=0.25`), or the path of a weights file.',
+    "weights": 'None (random), "cifar10" or "fashion_mnist" (released with `width=0.25`), or the path of a weights '
+    "file.",
     "dropout": "Share of activations that is dropped between the blocks.",
 }
 

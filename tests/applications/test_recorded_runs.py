@@ -8,7 +8,7 @@ import pytest
 from applications import _results, train_classifier, train_segmentation
 from tests.helpers import ROOT
 
-CHANNELS = {"fashion_mnist": 1, "multiscale_fashion_mnist": 1, "isbi_em": 1, "camvid": 3}
+CHANNELS = {"cifar10": 3, "fashion_mnist": 1, "multiscale_fashion_mnist": 1, "isbi_em": 1, "camvid": 3}
 CLASSES = {"multiscale_fashion_mnist": 11, "isbi_em": 2, "camvid": 11}
 RUNS = [
     path.parent
