@@ -46,7 +46,7 @@ def test_they_classify_real_images_as_well_as_their_card_says(model, name):
     skip_without(images.FOLDERS[name])
     _, (x, y) = images.load_pixels(name, DATA)
     x, y = applications.nin.preprocess_input(x[:2000], dataset=name), y[:2000]
-    predictions = load(model, name).predict(x, batch_size=500, verbose=0)
+    predictions = load(model, name, input_shape=x.shape[1:]).predict(x, batch_size=500, verbose=0)
     accuracy = np.mean(predictions.argmax(axis=1) == y)
     assert abs(accuracy - _weights.released()[model][name]["test_accuracy"]) < 0.02
 
