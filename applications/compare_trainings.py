@@ -106,6 +106,7 @@ def plot(results, path):
     of_size.set(ylabel="size of the feature map (pixels)", ylim=(0, None))
     for axes in (of_accuracy, of_sigma, of_size):
         axes.set(xlabel="epochs")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize=8)
