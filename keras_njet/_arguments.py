@@ -42,7 +42,10 @@ def share(name: str, value) -> float:
 
 def positives(name: str, value) -> np.ndarray:
     """Finite numbers above zero: a number, or several in a list, an array or a tensor."""
-    values = np.asarray(keras.ops.convert_to_numpy(value), "float64")
+    try:
+        values = np.asarray(keras.ops.convert_to_numpy(value), "float64")
+    except (TypeError, ValueError):  # no numbers at all
+        values = np.array([])
     if not (values.size and np.isfinite(values).all() and (values > 0).all()):
         raise ValueError(f"`{name}` must be finite numbers above 0. Received: {name}={value!r}")
     return values

@@ -1,5 +1,7 @@
 """`SegmentationIoU`, the metric of the segmentation experiments."""
 
+from collections.abc import Iterable
+
 import keras
 from keras import ops
 
@@ -44,6 +46,8 @@ class SegmentationIoU(keras.metrics.Metric):
     def __init__(self, classes: int, objects=None, ignore_class=255, axis=None, name="miou", dtype=None):
         super().__init__(name=name, dtype=dtype)
         self.classes = _arguments.integer("classes", classes, least=1)
+        if objects is not None and not isinstance(objects, Iterable):
+            raise ValueError(f"Objects must be several classes. Received: objects={objects!r}")
         self.objects = list(range(1, self.classes) if objects is None else objects)
         if not self.objects or not all(number in range(self.classes) for number in self.objects):
             raise ValueError(f"Objects must be classes from 0 to {self.classes - 1}. Received: objects={self.objects}")

@@ -62,6 +62,9 @@ def update_sizes(model: keras.Model) -> bool:
     Returns:
         True if a size has changed. A function of your own that calls the model must then be compiled anew.
 
+    Raises:
+        ValueError: If `model` is no `keras.Model`.
+
     Example:
 
     >>> convolution = keras_njet.NJetConv2D(4, subsample_rate=4.0)
@@ -74,6 +77,8 @@ def update_sizes(model: keras.Model) -> bool:
     >>> model.predict(numpy.zeros((1, 16, 16, 1)), verbose=0).shape
     (1, 8, 8, 4)
     """
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"Expected a `keras.Model`. Received: model={model!r}")
     models = [model] + [layer for layer in _backend.inner_layers(model) if isinstance(layer, keras.Model)]
     followers = [inner._njet_follower for inner in models if hasattr(inner, "_njet_follower")]
     changed = any([follower.update() for follower in followers])

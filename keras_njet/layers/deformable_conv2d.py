@@ -195,7 +195,8 @@ def deformable_convolution(x, offsets, kernel, strides=(1, 1), padding="same", d
     column, right = _split(ops.reshape(columns, (new_width, 1, 1, wide)) + offsets[..., 1], width)
 
     # Each square of four neighbouring pixels, of the map within zeros, side by side: one access a tap reads them all.
-    x = ops.reshape(ops.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)]), (batch, height + 2, width + 2, groups, -1))
+    x = ops.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
+    x = ops.reshape(x, (batch, height + 2, width + 2, groups, channels // groups))
     squares = ops.concatenate([x[:, :-1, :-1], x[:, :-1, 1:], x[:, 1:, :-1], x[:, 1:, 1:]], axis=-1)
     # Without an axis in front the gradient on TensorFlow is sparse, with a warning.
     squares = ops.reshape(squares, (1, -1, 4 * channels // groups))

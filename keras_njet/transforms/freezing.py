@@ -28,7 +28,8 @@ def freeze(model: keras.Model, input_shape=None) -> keras.Model:
     `keras.ops.image.resize` to the present size, and a pyramid of scales becomes one convolution. Predictions stay as
     they are, up to rounding; σ is no longer learned. Every other layer is copied with its weights, and what is shared
     stays shared, except that a model inside the model becomes one for each size of its inputs. The new model can be
-    saved, loaded and exported where there is no keras_njet.
+    saved, loaded and exported where there is no keras_njet, unless it has a `keras_njet.layers.DeformableConv2D`, which
+    Keras has nothing for.
 
     Args:
         model: Functional or sequential Keras model that has been built. It is not changed.
@@ -246,7 +247,10 @@ def _dilated_pyramid(layer, shape):
     branches = []
     for rate, kernel in zip(layer.rates, kernels, strict=True):
         has_bias = layer.use_bias and not branches
-        arguments = {**_kept(layer), "name": f"{layer.name}_rate_{rate}", "use_bias": has_bias}
+        name = f"{layer.name}_rate_{rate}"
+        if layer.rates.count(rate) > 1:
+            name += f"_{len(branches)}"
+        arguments = {**_kept(layer), "name": name, "use_bias": has_bias}
         plain = keras.layers.Conv2D(layer.filters, layer.kernel_size, padding="same", dilation_rate=rate, **arguments)
         branches.append(plain(inputs))
         _set_weights(plain, kernel, layer)

@@ -304,7 +304,7 @@ class Rescaling(Rebuilding):
         self.rescale_pooling = rescale_pooling
         self.discretization = discretization
         self.notes: dict[int, str] = {}  # id of a layer -> what has changed
-        self.of_pixels: list[keras.Layer] = []  # layers that have weights for each pixel
+        self.of_pixels: list[str] = []  # names of layers that have weights for each pixel
 
     def rebuild(self, model, shapes=None):
         rebuilt = super().rebuild(model, shapes)

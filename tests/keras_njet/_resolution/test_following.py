@@ -578,3 +578,8 @@ def test_a_function_of_the_users_within_a_model_is_not_freed():
     layer.sigma = 1.0
     np.testing.assert_allclose(compiled(tf.constant(x)), before, rtol=1e-5)
     np.testing.assert_allclose(model.predict(x, verbose=0), before, rtol=1e-5)
+
+
+def test_sizes_of_what_is_no_model_are_not_updated():
+    with pytest.raises(ValueError, match=r"Expected a `keras.Model`. Received: model=3$"):
+        update_sizes(3)

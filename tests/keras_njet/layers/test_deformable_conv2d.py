@@ -231,3 +231,9 @@ def test_bad_inputs_are_named_in_the_error():
         DeformableConv2D(2).build((None, 8, 8, None))
     with pytest.raises(ValueError, match=r"Received: channels=3, deformable_groups=2$"):
         DeformableConv2D(2, deformable_groups=2).build((None, 8, 8, 3))
+
+
+def test_a_batch_of_no_images():
+    layer = DeformableConv2D(3, 3)
+    layer.build((None, 6, 5, 4))
+    assert tuple(layer(np.zeros((0, 6, 5, 4), "float32")).shape) == (0, 6, 5, 3)

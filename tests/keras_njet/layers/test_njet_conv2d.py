@@ -427,3 +427,10 @@ def test_a_factor_that_is_not_above_zero_is_an_error(factor):
     layer = NJetConv2D(2, padding="valid")
     with pytest.raises(ValueError, match=r"`factor` must be a finite number above 0. Received: factor="):
         layer(np.zeros((1, 8, 8, 1), "float32"), factor=factor)
+
+
+def test_a_sigma_that_is_no_number_is_named():
+    layer = NJetConv2D(2)
+    layer.build((None, 8, 8, 1))
+    with pytest.raises(ValueError, match=r"`sigma` must be finite numbers above 0. Received: sigma='big'$"):
+        layer.sigma = "big"

@@ -263,3 +263,10 @@ def test_an_njet_layer_inside_another_layer_is_named():
     model = one_layer(keras.layers.TimeDistributed(NJetConv2D(2)), 3, 8, 8, 1)
     with pytest.raises(ValueError, match=r"not of another layer.*Received: layer=<TimeDistributed"):
         freeze(model)
+
+
+def test_a_pyramid_with_a_rate_twice():
+    layer = ASPP(2, rates=(2, 1, 2), tied=False)
+    model = keras.Sequential([keras.Input((8, 8, 1)), layer])
+    x = np.random.default_rng(0).normal(size=(1, 8, 8, 1)).astype("float32")
+    np.testing.assert_allclose(to_numpy(freeze(model)(x)), to_numpy(model(x)), atol=1e-5)
