@@ -41,6 +41,14 @@ def accuracies(network, method, folder="any_size/results/fashion_mnist_released"
     return {size: f"{found['accuracy']:.3f}" for size, found in row["methods"][method].items()}
 
 
+def on_enlarged_photographs():
+    folder = "any_size/results/cifar10_released"
+    with_statistics = accuracies("NJetNIN", "rescaled, statistics", folder)
+    resized = accuracies("NJetNIN", "images resized back", folder)
+    own = accuracies("NJetNIN", "as it is", folder)["1"]
+    return [with_statistics["1.41"], with_statistics["2"], own, resized["1.41"], resized["2"]]
+
+
 def of_network(run, metric="test_accuracy"):
     return results(run)["metrics"][metric]
 
@@ -106,6 +114,11 @@ CLAIMS = [  # a page, a sentence of it, and the figures in it
     ("README.md", "it learns {}, {} and {}", learned_sigma),
     ("README.md", "has {}, {}, {} and {} on Fashion-MNIST at 1.5, 2, 3 and 4", lambda: rescaled("1.5", "2", "3", "4")),
     ("README.md", "beside {} at its own", lambda: rescaled("1")),
+    (
+        "README.md",
+        "it has {} and {} at 1.4 and 2 times, beside {} at its own; with images that are resized back {} and {}.",
+        on_enlarged_photographs,
+    ),
     ("README.md", "three N-Jet layers have {}, the best", lambda: [of_series("N-Jet")]),
     ("README.md", "sizes of `Conv1D` {} with six times", lambda: [of_series("Conv1D, 27")]),
     ("README.md", "takes {:.2f} to {:.2f} of the time, the others {:.2f} to {:.2f}", plain_networks),
