@@ -125,7 +125,7 @@ def test_wrong_arguments_get_the_errors_of_keras_applications(name):
         build(name, input_shape=(7, 7, 3))
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name.startswith("NJet")])
+@pytest.mark.parametrize("name", [name for name in COMPILED if name.startswith("NJet")])
 def test_the_learning_rate_of_its_scales(name):
     layers = build(name, input_shape=(*size(name), 3), sigma_learning_rate=0.1).layers
     rates = {layer.sigma_learning_rate for layer in layers if hasattr(layer, "sigma_learning_rate")}
