@@ -49,8 +49,8 @@ def NIN(  # noqa: N802
     """
     inputs = image_input(input_tensor, input_shape)
     top = building.Top(include_top, pooling, classes, classifier_activation)
-    kernel_sizes = list(_arguments.integers("kernel_sizes", kernel_sizes, axes=3))
-    arguments = {"kernel_sizes": kernel_sizes, "subsample": subsample, "width": width, "dropout": dropout}
+    sizes = list(_arguments.integers("kernel_sizes", kernel_sizes, axes=3))
+    arguments = {"kernel_sizes": sizes, "subsample": subsample, "width": width, "dropout": dropout}
     return building.application("NIN", name, weights, build, inputs, building.PlainConvolutions(), top, **arguments)
 
 
