@@ -7,7 +7,7 @@ import statistics
 import pytest
 
 from applications import _results, compare_trainings
-from tests.helpers import ROOT
+from tests.helpers import ROOT, results_of
 
 RUNS = [ROOT / f"applications/nin/results/fashion_mnist/{name}/seed-0" for name in ("NIN", "NJetNIN")]
 
@@ -44,18 +44,10 @@ def test_seeds_of_a_network_are_taken_together():
     row = compare_trainings.read(RUNS[0])
     assert row["baseline_sizes"] == []  # an older run
     other = {**row, "seed": 1, "log": {name: [0.9 * value for value in log] for name, log in row["log"].items()}}
-    table = compare_trainings.format_table({"runs": [row, other], "configuration": {}, **PROVENANCE})
+    table = compare_trainings.format_table(results_of([row, other]))
     accuracies = [each["log"]["val_accuracy"][-1] for each in (row, other)]
     expected = f"{statistics.mean(accuracies):.4f} ± {statistics.stdev(accuracies):.4f}"
     assert table.splitlines()[2].startswith(f"| NIN | 2 | 61,732 | {expected} |")
-
-
-PROVENANCE = {
-    "command": "it",
-    "processor": "a processor",
-    "commit": "a commit",
-    "versions": {"python": "3", "keras": "3", "backend": "one"},
-}
 
 
 def test_a_folder_without_a_run_is_named(tmp_path, capsys):
