@@ -47,6 +47,7 @@ _STEP_OF = {
     **dict.fromkeys(("predict", "predict_on_batch"), "predict"),
 }
 _UNKNOWN_BATCH_SIZE = 32  # where a compiled function takes batches of any size
+_MAKING_FOLLOWERS = threading.Lock()
 
 
 def update_sizes(model: keras.Model) -> bool:
@@ -181,8 +182,9 @@ class Run:
         return self.is_traced or _backend.is_traced(scale.value)  # JAX may differentiate what it does not compile
 
     def _follower(self):
-        if not hasattr(self.model, "_njet_follower"):
-            self.model._njet_follower = _Follower(self.model)
+        with _MAKING_FOLLOWERS:  # a model has one, however many threads run it for the first time
+            if not hasattr(self.model, "_njet_follower"):
+                self.model._njet_follower = _Follower(self.model)
         return self.model._njet_follower
 
     def _is_in_a_function_of_the_users(self):

@@ -1,5 +1,6 @@
 """Tells when the scales of a model have left the range in which filters show something."""
 
+import threading
 import warnings
 
 import numpy as np
@@ -11,29 +12,37 @@ _NEAR = 0.999  # share of a scale that counts as all of it
 
 
 class Limits:
-    """The layers that a model trains, and what has been told of them."""
+    """The layers that a model trains, and what has been told of them. Several threads may use it."""
 
     def __init__(self):
         self.layers = {}
         self.told = set()
+        self.lock = threading.Lock()
 
     def add(self, layer):
         """Watches the scales of a layer."""
-        self.layers[id(layer)] = layer
+        with self.lock:
+            self.layers[id(layer)] = layer
 
     def tell(self):
         """Warns of scales that rest on their bound, are too small or NaN: of each once."""
         for has_problem, text in _PROBLEMS.items():
-            found = [
-                layer
-                for key, layer in self.layers.items()
-                if (has_problem, key) not in self.told
-                and any(scale.trainable and has_problem(layer, scale) for scale in layer.scales)
-            ]
-            self.told |= {(has_problem, id(layer)) for layer in found}
+            with self.lock:
+                found = self._untold(has_problem)
             if found:
                 names = ", ".join(f"'{layer.name}' (σ = {_shown(layer)})" for layer in found)
                 warnings.warn(text.format(names), stacklevel=2)
+
+    def _untold(self, has_problem):
+        """The layers that have a problem of which nothing has been told; from now on it counts as told."""
+        found = [
+            layer
+            for key, layer in self.layers.items()
+            if (has_problem, key) not in self.told
+            and any(scale.trainable and has_problem(layer, scale) for scale in layer.scales)
+        ]
+        self.told |= {(has_problem, id(layer)) for layer in found}
+        return found
 
 
 def _rests_on_its_bound(layer, scale):

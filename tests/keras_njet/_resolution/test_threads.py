@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import keras_njet
+from keras_njet._resolution.limits import Limits
 from tests.helpers import to_numpy
 
 RANDOM = np.random.default_rng(0)
@@ -92,3 +93,28 @@ def test_a_model_that_trains_predicts_in_many_threads(alone):
     *predicted, losses = run_at_once(*[(predict, model, count) for count in (8, 8, 32, 32)], (train, model))
     np.testing.assert_allclose(losses, alone[0], rtol=1e-5)
     assert all(np.isfinite(outputs).all() for rounds in predicted for outputs in rounds)
+
+
+class _UsedByAnother:
+    """Stands for a layer; while its scales are looked at, another thread has `limits` watch a further layer."""
+
+    thread = None
+
+    def __init__(self, limits):
+        self.limits = limits
+
+    @property
+    def scales(self):
+        self.thread = threading.Thread(target=self.limits.add, args=(_UsedByAnother(self.limits),))
+        self.thread.start()
+        self.thread.join(timeout=0.1)  # it has to wait, or has ended
+        return []
+
+
+def test_a_layer_may_be_watched_while_another_thread_tells_of_the_limits():
+    limits = Limits()
+    layer = _UsedByAnother(limits)
+    limits.add(layer)
+    limits.tell()  # raised "dictionary changed size during iteration", once
+    layer.thread.join()
+    assert len(limits.layers) > 1
