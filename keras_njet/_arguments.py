@@ -40,13 +40,19 @@ def share(name: str, value) -> float:
     return float(value)
 
 
-def positives(name: str, value) -> np.ndarray:
-    """Finite numbers above zero: a number, or several in a list, an array or a tensor."""
+def finite_numbers(value) -> np.ndarray | None:
+    """The numbers of a list, an array or a tensor; None if there are none, or some are not finite."""
     try:
         values = np.asarray(keras.ops.convert_to_numpy(value), "float64")
     except (TypeError, ValueError):  # no numbers at all
-        values = np.array([])
-    if not (values.size and np.isfinite(values).all() and (values > 0).all()):
+        return None
+    return values if values.size and np.isfinite(values).all() else None
+
+
+def positives(name: str, value) -> np.ndarray:
+    """Finite numbers above zero: a number, or several in a list, an array or a tensor."""
+    values = finite_numbers(value)
+    if values is None or not (values > 0).all():
         raise ValueError(f"`{name}` must be finite numbers above 0. Received: {name}={value!r}")
     return values
 

@@ -5,6 +5,7 @@
 
 import contextlib
 import functools
+import inspect
 import sys
 import weakref
 
@@ -200,9 +201,11 @@ def is_graph(layer: keras.Layer) -> bool:
 def copy_of(layer, **changes):
     """A new layer or operation of the same configuration, but for some changes.
 
-    Python lambdas are allowed: one that is in memory is no less safe in a copy.
+    Python lambdas are allowed: one that is in memory is no less safe in a copy. So are functions that are not
+    registered, for instance as activations, which Keras looks up by their names.
     """
-    with SafeModeScope(safe_mode=False):
+    functions = {value.__name__: value for value in vars(layer).values() if inspect.isfunction(value)}
+    with SafeModeScope(safe_mode=False), keras.saving.custom_object_scope(functions):
         return layer.__class__.from_config({**layer.get_config(), **changes})
 
 

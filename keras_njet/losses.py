@@ -1,8 +1,9 @@
 """`SegmentationCrossentropy`, the loss of the segmentation experiments."""
 
 import keras
-import numpy as np
 from keras import ops
+
+from keras_njet import _arguments
 
 
 @keras.saving.register_keras_serializable(package="keras_njet")
@@ -40,9 +41,15 @@ class SegmentationCrossentropy(keras.losses.Loss):
 
     def __init__(self, class_weights=None, ignore_class=255, axis=None, name="segmentation_crossentropy", **kwargs):
         super().__init__(name=name, reduction="sum", **kwargs)
-        self.class_weights = None if class_weights is None else [float(weight) for weight in np.ravel(class_weights)]
-        if self.class_weights is not None and not all(weight >= 0 for weight in self.class_weights):
-            raise ValueError(f"Class weights must not be negative. Received: class_weights={class_weights}")
+        self.class_weights = None
+        if class_weights is not None:
+            weights = _arguments.finite_numbers(class_weights)
+            if weights is None or not (weights >= 0).all():
+                raise ValueError(
+                    "`class_weights` must be a number of at least 0 for each class. "
+                    f"Received: class_weights={class_weights}"
+                )
+            self.class_weights = weights.ravel().tolist()
         self.ignore_class = ignore_class
         if axis is None:
             axis = -1 if keras.config.image_data_format() == "channels_last" else 1

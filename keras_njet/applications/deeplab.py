@@ -17,7 +17,7 @@ _ARGUMENTS = {
     "backbone_weights": 'Weights of the default backbone, "imagenet" or None.',
     "stage": "Name of the layer of the backbone whose output is used. Defaults to the last one.",
     "output_stride": "Integer, how many pixels of the image, along each axis, become one of the feature map: later "
-    "strides become dilations (`dilate`). None to take the backbone as it is.",
+    "strides become dilations (`dilate`), in a copy. None to take the layers of the backbone themselves, as they are.",
     "classes": "Integer, number of classes, background included.",
     "freeze_batch_normalization": "Whether the backbone's batch normalisation keeps its statistics and weights, as in "
     "fine-tuning.",

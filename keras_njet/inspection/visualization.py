@@ -294,6 +294,8 @@ def _kernel(layer, channel):
     kernel = keras.ops.convert_to_numpy(kernel)
     if hasattr(layer, "depth_multiplier"):
         kernel = kernel.reshape(*kernel.shape[:2], 1, -1)
+    elif isinstance(layer, keras.layers.Conv2DTranspose):  # whose kernel has the output channels first
+        kernel = np.moveaxis(kernel, 2, 3)
     if not _is_index(channel, kernel.shape[2]):
         raise ValueError(
             f"`channel` must be one of the {kernel.shape[2]} that the filters of {layer.name!r} have, counted from 0. "

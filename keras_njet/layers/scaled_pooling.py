@@ -62,6 +62,9 @@ class ScaledPooling(keras.layers.Layer):
             )
         self.pooling = pooling
         self.factor = _arguments.factors("factor", factor)
+        axes = len(pooling.pool_size)
+        if isinstance(self.factor, tuple) and len(self.factor) != axes:
+            raise ValueError(f"`factor` must be a number, or {axes} of them, one an axis. Received: factor={factor!r}")
         sizes = np.multiply(self.factor, pooling.pool_size)
         self.pool_size = tuple(rounded(float(size), least=1) for size in sizes)
         self.strides = pooling.strides

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 
-import keras
 import numpy as np
 
 from keras_njet import _arguments
@@ -91,13 +90,14 @@ def fit_filters(
     order = _arguments.integer("order", order, least=0)
     extent = _arguments.positive("extent", extent)
     _arguments.one_of("sigma_sharing", sigma_sharing, ("layer", "filter"))
-    kernels = np.asarray(keras.ops.convert_to_numpy(kernels), "float64")
-    axes = kernels.ndim - 2
-    if not 1 <= axes <= 3 or not kernels.size or not np.isfinite(kernels).all():
+    given, kernels = kernels, _arguments.finite_numbers(kernels)
+    if kernels is None or not 3 <= kernels.ndim <= 5:
+        found = f".shape={tuple(given.shape)}" if hasattr(given, "shape") else f"={given!r}"
         raise ValueError(
-            "`kernels` must be finite and of shape (*sizes, channels, filters), with one to three sizes. "
-            f"Received: kernels.shape={kernels.shape}"
+            "`kernels` must be finite numbers of shape (*sizes, channels, filters), with one to three sizes. "
+            f"Received: kernels{found}"
         )
+    axes = kernels.ndim - 2
     kernels = _centred(kernels, isotropic)
     parts = [kernels] if sigma_sharing == "layer" else np.split(kernels, kernels.shape[-1], axis=-1)
     if sigma is not None:

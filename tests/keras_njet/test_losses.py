@@ -54,7 +54,8 @@ def test_sample_weights_weigh_images():
 
 
 def test_wrong_weights_are_named_in_the_error():
-    with pytest.raises(ValueError, match=r"Received: class_weights=\[-1, 2\]$"):
-        SegmentationCrossentropy([-1, 2])
+    for wrong, received in (([-1, 2], r"\[-1, 2\]"), ("ab", "ab"), ([1.0, np.nan], r"\[1.0, nan\]")):
+        with pytest.raises(ValueError, match=f"Received: class_weights={received}$"):
+            SegmentationCrossentropy(wrong)
     with pytest.raises(ValueError, match=r"each of 3 classes. Received: class_weights=\[1.0, 2.0\]$"):
         SegmentationCrossentropy([1, 2])(LABELS, LOGITS)

@@ -71,6 +71,12 @@ def test_filters_of_depthwise_layers(layer):
     np.testing.assert_array_equal(np.stack(drawn, axis=-1), kernel.reshape(*kernel.shape[:2], -1))
 
 
+def test_filters_of_a_transposed_convolution():
+    layer = built(keras.layers.Conv2DTranspose(5, 3))
+    drawn = images_in(plot_filters(layer, channel=1))
+    np.testing.assert_array_equal(np.stack(drawn), np.moveaxis(keras.ops.convert_to_numpy(layer.kernel)[..., 1], 2, 0))
+
+
 def test_filters_with_scales_of_their_own():
     layer = built(NJetConv2D(4, sigma_sharing=2))
     layer.sigma = [1.0, 2.0]

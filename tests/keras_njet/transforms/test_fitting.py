@@ -251,6 +251,7 @@ def test_filters_of_zeros_have_no_error():
         (np.zeros((3, 3)), {}, r"kernels.shape=\(3, 3\)"),
         (np.zeros((2, 2, 2, 2, 1, 1)), {}, r"kernels.shape=\(2, 2, 2, 2, 1, 1\)"),
         (np.full((3, 3, 1, 1), np.nan), {}, r"kernels.shape=\(3, 3, 1, 1\)"),
+        ("a", {}, "kernels='a'"),
         (np.ones((3, 3, 1, 1)), {"order": -1}, "order=-1"),
         (np.ones((3, 3, 1, 1)), {"sigma": 0.0}, "sigma=0.0"),
         (np.ones((3, 3, 1, 1)), {"sigma": (1.0, 2.0)}, r"sigma=\(1.0, 2.0\), isotropic=True"),

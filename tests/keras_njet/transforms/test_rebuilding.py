@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_njet import NJetASPP, NJetConv2D, convert, freeze
+from keras_njet import NJetASPP, NJetConv2D, convert, freeze, rescale
 from keras_njet.layers import ASPP
 from keras_njet.transforms._rebuilding import Rebuilding, inputs_like
 from tests.helpers import to_numpy
@@ -60,6 +60,30 @@ def test_models_of_all_sorts_of_layers_and_losses_of_ones_own(rebuild, kind, arg
     assert not copy.compiled
     np.testing.assert_allclose(to_numpy(copy(x)), to_numpy(model(x)), atol=1e-4)
     assert {id(weight) for weight in copy.weights}.isdisjoint(id(weight) for weight in model.weights)
+
+
+def squared(x):
+    """A function that Keras knows nothing of."""
+    return keras.ops.square(x)
+
+
+@pytest.mark.parametrize("rebuild", [convert, freeze, lambda model: rescale(model, 2.0)])
+def test_functions_of_ones_own_are_kept_in_the_layers_that_have_them(rebuild):
+    kind = keras.layers.Conv2D if rebuild is convert else NJetConv2D
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 2)),
+            kind(2, **({"kernel_size": 3} if rebuild is convert else {}), activation=squared),
+            keras.layers.Activation(squared),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(3, activation=squared, kernel_regularizer=squared),
+        ]
+    )
+    copy = rebuild(model)
+    assert copy.layers[-1].activation is copy.layers[-1].kernel_regularizer is squared
+    if copy.input_shape == model.input_shape:
+        x = images(2, 8, 8, 2)
+        np.testing.assert_allclose(to_numpy(copy(x)), to_numpy(model(x)), rtol=1e-3)
 
 
 class Wider(Rebuilding):
