@@ -4,8 +4,8 @@
     python -m applications.any_size --dataset cifar10 --data-dir DIR --epochs 12 --precision mixed_bfloat16
 
 Trains NIN and N-Jet-NIN by the recipe of train_classifier, or takes the released ones (--released), and enlarges the
-test images bilinearly, by factors from ½ to 4 in steps of √2. Compared are the networks as they are, the images resized
-back to the size of the training, and
+test images, bilinearly if not told otherwise, by factors from ½ to 4 in steps of √2. Compared are the networks as they
+are, the images resized back to the size of the training, and
 
     NIN, converted          N-Jet layers in the place of its convolutions, rescaled, with batch statistics taken anew
     NIN, last layer tuned   batch statistics taken anew, and the last layer trained on enlarged training images
@@ -50,6 +50,7 @@ METHODS = {
 }
 NAMES = {"NIN": "NIN", "NJetNIN": "N-Jet-NIN"}
 EPOCHS = {"mnist": 3, "fashion_mnist": 10, "cifar10": 12}
+INTERPOLATIONS = ("bilinear", "bicubic")
 BATCH_SIZE = 100
 
 
@@ -66,6 +67,7 @@ def parse_arguments(given=None):
     parser.add_argument("--dropout", type=float, default=0.2)
     parser.add_argument("--factors", type=float, nargs="+", default=FACTORS, help="default: ½ to 4 in steps of √2")
     parser.add_argument("--methods", nargs="+", choices=_names(), default=_names(), help="default: all", metavar="M")
+    parser.add_argument("--interpolation", choices=INTERPOLATIONS, default="bilinear", help="default: %(default)s")
     parser.add_argument("--evaluated", type=int, default=2000, help="evaluate on the first so many test images")
     parser.add_argument("--statistics", type=int, default=1000, help="images of which batch statistics are taken")
     parser.add_argument("--tuned-on", type=int, default=5000, help="images to train the last layer, or channels, on")
@@ -159,11 +161,13 @@ class Data:
         (x, y), (x_test, y_test) = images.load_pixels(arguments.dataset, arguments.data_dir)
         count = max(arguments.statistics, arguments.tuned_on)
         self.dataset, self.size, self.count = arguments.dataset, x.shape[1], arguments.statistics
+        self.interpolation = arguments.interpolation
         self.test, self.train = (x_test[: arguments.evaluated], y_test[: arguments.evaluated]), (x[:count], y[:count])
 
     def at(self, pixels, factor):
         """The images at a multiple of their size."""
-        resized = images.resize(pixels.astype("float32"), round(factor * self.size))
+        size = round(factor * self.size)
+        resized = images.resize(pixels.astype("float32"), size, interpolation=self.interpolation)
         return keras_applications().nin.preprocess_input(resized, "channels_last", self.dataset)
 
     def statistics(self, factor):

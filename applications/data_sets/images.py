@@ -66,14 +66,14 @@ def load_pixels(name: str, data_dir: str | None = None):
     return tuple((x[..., None] if x.ndim == 3 else x, y.reshape(-1).astype("int32")) for x, y in sets)
 
 
-def resize(images, size, antialias=False):
-    """Resizes images of shape (n, height, width, channels) bilinearly to `size` pixels a side."""
+def resize(images, size, antialias=False, interpolation="bilinear"):
+    """Resizes images of shape (n, height, width, channels) to `size` pixels a side, as `keras.ops.image.resize`."""
     import keras
 
     if images.shape[1:3] == (size, size):
         return images
     resized = keras.ops.image.resize(
-        images, (size, size), interpolation="bilinear", antialias=antialias, data_format="channels_last"
+        images, (size, size), interpolation=interpolation, antialias=antialias, data_format="channels_last"
     )
     return keras.ops.convert_to_numpy(resized)
 
