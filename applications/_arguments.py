@@ -40,7 +40,7 @@ class ArgumentParser(argparse.ArgumentParser):
         if seeds is not None:
             self.add_argument("--seeds", type=int, default=seeds, help="seeds 0, 1, ...; default: %(default)s")
         if quick is not None:
-            self.add_argument("--quick", action="store_true", help=f"to see that it runs; first come then: {quick}")
+            self.add_argument("--quick", action="store_true", help=f"a short run to see that it works, with {quick}")
 
     def read(self, given=None, pass_on=False):
         """Reads a command line, by default that of this process, and has Keras use the backend that it names.
@@ -67,6 +67,12 @@ class ArgumentParser(argparse.ArgumentParser):
         arguments.command = command(self.recipe, given)
         os.environ["KERAS_BACKEND"] = arguments.backend
         return arguments
+
+    def refuse(self, options, own):
+        """Ends with an error if options that are to be passed on have one that the recipe sets itself."""
+        for option in options:
+            if option.partition("=")[0] in own:
+                self.error(f"{self.recipe} sets {option.partition('=')[0]} itself. Received: {option}")
 
 
 class _Names(dict):

@@ -8,15 +8,15 @@ test images, bilinearly if not told otherwise, by factors from ½ to 4 in steps 
 are, the images resized back to the size of the training, and
 
     NIN, converted          N-Jet layers in the place of its convolutions, rescaled, with batch statistics taken anew
-    NIN, last layer tuned   batch statistics taken anew, and the last layer trained on enlarged training images
+    NIN, last layer tuned   batch statistics taken anew, and the last convolution with its normalisation trained on
+                            enlarged training images
     N-Jet-NIN, rescaled     `keras_njet.rescale`
       + statistics          and batch statistics taken anew, from training images without their labels
       + integrated          and filters integrated over pixels, with the statistics
     N-Jet-NIN, channels     `keras_njet.ScaleChannels` with factors 1, √2, 2, 2√2 and 4, pooled by their maximum; they
                             do not know how large the images are
       trained through them  and trained a little more, on images of the original size, through channels with factors ½,
-                            1/√2, 1, √2 and 2, of which half are left out for each image; with statistics from the same
-                            images
+                            1/√2, 1, √2 and 2, of which half are left out for each image; then with statistics
 
 Writes into --out: table.md, results.json (accuracy and milliseconds an image of each network, seed, factor and method)
 and accuracy.png. Options of train_classifier can be given. A run that was interrupted goes on where it stopped.
@@ -52,6 +52,7 @@ NAMES = {"NIN": "NIN", "NJetNIN": "N-Jet-NIN"}
 EPOCHS = {"mnist": 3, "fashion_mnist": 10, "cifar10": 12}
 INTERPOLATIONS = ("bilinear", "bicubic")
 BATCH_SIZE = 100
+QUICK = "--seeds 1 --factors 1 2 --images 512 --epochs 1 --evaluated 100 --statistics 100 --tuned-on 100"
 
 
 def main():
@@ -59,7 +60,7 @@ def main():
 
 
 def parse_arguments(given=None):
-    parser = ArgumentParser("any_size", __doc__, "{recipe}/{dataset}", seeds=3, quick="--seeds 1 --factors 1 2")
+    parser = ArgumentParser("any_size", __doc__, "{recipe}/{dataset}", seeds=3, quick=QUICK)
     parser.add_argument("--dataset", choices=EPOCHS, default="fashion_mnist", help="default: %(default)s")
     parser.add_argument("--released", action="store_true", help="evaluate the released weights")
     parser.add_argument("--epochs", type=int, help="default: 3 on MNIST, 10 on Fashion-MNIST, 12 on CIFAR-10")
@@ -73,6 +74,7 @@ def parse_arguments(given=None):
     parser.add_argument("--tuned-on", type=int, default=5000, help="images to train the last layer, or channels, on")
     parser.add_argument("--channel-epochs", type=int, default=4, help="of the training through scale channels")
     arguments = parser.read(given, pass_on=True)
+    parser.refuse(arguments.options, {"--model", "--seed"})
     arguments.epochs = arguments.epochs or EPOCHS[arguments.dataset]
     if arguments.released:
         there = released_for(METHODS)
@@ -110,36 +112,37 @@ def train_and_evaluate(name, arguments, seed):
     import keras
 
     keras.utils.clear_session()
-    trained = {} if arguments.released else train(name, arguments, seed)
+    recipe = recipe_of(name, arguments, seed)
+    metrics = {} if arguments.released else train_classifier.train(recipe)["metrics"]
+    known = {name: metrics[name] for name in ("test_accuracy", "seconds", "trained_parameters") if name in metrics}
     keras.config.set_dtype_policy("float32")
-    weights = arguments.dataset if arguments.released else folder_of(name, arguments, seed) / "model.weights.h5"
-    shape = (None, None, 3 if arguments.dataset == "cifar10" else 1)
-    application = getattr(keras_applications(), name)
-    # Logits, which scale channels pool.
-    model = application(weights=weights, input_shape=shape, width=arguments.width, classifier_activation=None)
+    model = make_model(name, arguments.dataset if arguments.released else recipe.out / "model.weights.h5", recipe)
     data = Data(arguments)
     found = {method: {} for method in METHODS[name] if method in arguments.methods}
-    tuned = {method: trained_through_channels(model, data, arguments, seed) for method in found if "through" in method}
+    trained = {
+        method: trained_through_channels(model, data, arguments, seed) for method in found if "through" in method
+    }
     for factor in arguments.factors:
         for method in found:
-            accuracy, milliseconds = evaluate(tuned.get(method, model), method, factor, data, seed)
+            accuracy, milliseconds = evaluate(trained.get(method, model), method, factor, data, seed)
             found[method][f"{factor:.3g}"] = {"accuracy": accuracy, "milliseconds": milliseconds}
             print(f"  ×{factor:.2f} {method}: {accuracy:.4f}, {milliseconds:.1f} ms an image", flush=True)
-    return {**trained, "methods": found}
+    return {**known, "methods": found}
 
 
-def train(name, arguments, seed):
-    """Trains a network, unless it has been trained; returns what is known of the training."""
+def recipe_of(name, arguments, seed):
+    """The arguments of train_classifier for a network."""
     given = ["--model", name, "--dataset", arguments.dataset, "--epochs", arguments.epochs, "--width", arguments.width]
-    given += ["--dropout", arguments.dropout, "--seed", seed, "--out", folder_of(name, arguments, seed)]
+    given += ["--dropout", arguments.dropout, "--seed", seed, "--out", arguments.out / name / f"seed-{seed}"]
     given += ["--backend", arguments.backend, *(["--data-dir", arguments.data_dir] if arguments.data_dir else [])]
-    metrics = train_classifier.train(train_classifier.parse_arguments([*given, *arguments.options]))["metrics"]
-    return {name: metrics[name] for name in ("test_accuracy", "seconds", "trained_parameters")}
+    return train_classifier.parse_arguments([*given, *arguments.options])
 
 
-def folder_of(name, arguments, seed):
-    """Where the training of a network is."""
-    return arguments.out / name / f"seed-{seed}"
+def make_model(name, weights, recipe):
+    """A network with its weights, for images of any size; it puts out logits, which scale channels pool."""
+    shape = (None, None, 3 if recipe.dataset == "cifar10" else 1)
+    given = {"input_shape": shape, "classifier_activation": None, **train_classifier.options(name, recipe)}
+    return getattr(keras_applications(), name)(weights=weights, **given)
 
 
 def keras_applications():
@@ -159,9 +162,9 @@ class Data:
 
     def __init__(self, arguments):
         (x, y), (x_test, y_test) = images.load_pixels(arguments.dataset, arguments.data_dir)
-        count = max(arguments.statistics, arguments.tuned_on)
-        self.dataset, self.size, self.count = arguments.dataset, x.shape[1], arguments.statistics
-        self.interpolation = arguments.interpolation
+        self.dataset, self.size, self.interpolation = arguments.dataset, x.shape[1], arguments.interpolation
+        self.count, self.tuned_on = arguments.statistics, arguments.tuned_on
+        count = max(self.count, self.tuned_on)
         self.test, self.train = (x_test[: arguments.evaluated], y_test[: arguments.evaluated]), (x[:count], y[:count])
 
     def at(self, pixels, factor):
@@ -173,6 +176,11 @@ class Data:
     def statistics(self, factor):
         """Images of which batch statistics are taken: training images, without their labels."""
         return self.at(self.train[0][: self.count], factor)
+
+    def to_tune_on(self, factor):
+        """Training images and their labels, for a training of a part of the network."""
+        x, y = (part[: self.tuned_on] for part in self.train)
+        return self.at(x, factor), y
 
 
 def evaluate(model, method, factor, data, seed):
@@ -212,7 +220,8 @@ def prepare(model, method, factor, data, seed):
         keras_njet.adapt_batch_statistics(prepared, data.statistics(factor), batch_size=BATCH_SIZE, verbose=0)
     if method == "last layer tuned":
         keras.utils.set_random_seed(seed)
-        tune_last_layer(prepared, data.at(data.train[0], factor), data.train[1])
+        tune_last_layer(prepared, *data.to_tune_on(factor))
+        keras_njet.adapt_batch_statistics(prepared, data.statistics(factor), batch_size=BATCH_SIZE, verbose=0)
     return prepared
 
 
@@ -223,7 +232,7 @@ def trained_through_channels(model, data, arguments, seed):
     import keras_njet
 
     keras.utils.set_random_seed(seed)
-    x, y = (part[: arguments.tuned_on] for part in data.train)
+    x, y = data.to_tune_on(1.0)
     trained = copy_of(model)
     channels = keras_njet.ScaleChannels(trained, TRAINED_CHANNELS, dropout=0.5, seed=seed)
     steps = arguments.channel_epochs * -(-len(x) // BATCH_SIZE)
@@ -231,7 +240,7 @@ def trained_through_channels(model, data, arguments, seed):
         keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, steps)),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
-    channels.fit(data.at(x, 1.0), y, batch_size=BATCH_SIZE, epochs=arguments.channel_epochs, verbose=2)
+    channels.fit(x, y, batch_size=BATCH_SIZE, epochs=arguments.channel_epochs, verbose=2)
     keras_njet.adapt_batch_statistics(trained, data.statistics(1.0), batch_size=BATCH_SIZE, verbose=0)
     return trained
 
@@ -246,12 +255,11 @@ def copy_of(model):
 
 
 def tune_last_layer(model, x, y):
-    """Trains the last layer, with all others as in inference."""
+    """Trains the last convolution and its normalisation, as FixRes does; all other layers are frozen."""
     import keras
 
-    *others, _ = (layer for layer in model.layers if layer.weights)
-    for layer in others:
-        layer.trainable = False
+    for layer in model.layers:
+        layer.trainable = layer.name.startswith("top")
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(x, y, batch_size=BATCH_SIZE, epochs=2, verbose=0)
 

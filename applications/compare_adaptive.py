@@ -21,9 +21,9 @@ run, its accuracy on the training set, learning rate, parameters and learned σ)
 seconds that it runs, and nothing else.
 """
 
-import argparse
 import functools
 import statistics
+import types
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -120,7 +120,7 @@ def network(train_set, test_set, make_convolution, depth, arguments):
         def build():
             return build_model(train_set[0].shape[1:], make_convolution, depth)
 
-        chosen = argparse.Namespace(**vars(arguments), learning_rate=rate)
+        chosen = types.SimpleNamespace(**vars(arguments), learning_rate=rate)
         return _training.train_classifier(build, train_set, test_set, seed, chosen)
 
     return train

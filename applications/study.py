@@ -37,9 +37,7 @@ def parse_arguments(given=None):
     arguments = parser.read(given, pass_on=True)
     study = STUDIES[arguments.study]
     own = {option for _, of_network in study.networks(arguments.quick) for option in of_network} | {"--seed"}
-    for option in arguments.options:
-        if option.startswith("--") and option in own:
-            parser.error(f"the study {arguments.study} sets {option} itself. Received: {option}")
+    parser.refuse(arguments.options, {option for option in own if option.startswith("--")})
     if study.needs_files and arguments.data_dir is None:
         parser.error("this study reads original files: expected --data-dir. Received: none")
     return arguments

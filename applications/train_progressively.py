@@ -27,7 +27,7 @@ def main():
 
 
 def parse_arguments(given=None):
-    quick = "--seeds 1 --epochs 2 1 --factors 0.5 1"
+    quick = "--seeds 1 --epochs 2 1 --factors 0.5 1 --images 512 --test-images 256"
     parser = ArgumentParser("train_progressively", __doc__, "{recipe}/{dataset}", seeds=2, quick=quick)
     parser.add_argument("--dataset", choices=train_classifier.CLASSES, default="cifar10", help="default: %(default)s")
     parser.add_argument("--factors", type=float, nargs="+", default=[0.5, 0.75, 1.0], help="sizes of the stages")
@@ -35,6 +35,7 @@ def parse_arguments(given=None):
     parser.add_argument("--width", type=float, default=0.25, help="multiplies all numbers of filters")
     parser.add_argument("--dropout", type=float, default=0.2)
     arguments = parser.read(given, pass_on=True)
+    parser.refuse(arguments.options, {"--model", "--seed"})
     if len(arguments.factors) != len(arguments.epochs) or arguments.factors[-1] != 1.0:
         parser.error(f"expected as many --factors as --epochs, the last one 1. Received: {arguments.factors}")
     return arguments

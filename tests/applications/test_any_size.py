@@ -2,11 +2,14 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 
 from applications import any_size
-from tests.helpers import DATA, on_torch, results_of, run, skip_without
+from keras_njet import NJetConv2D
+from keras_njet.applications import NIN
+from tests.helpers import DATA, on_torch, results_of, run, skip_without, to_numpy
 
 
 @on_torch
@@ -45,6 +48,31 @@ def test_released_weights_are_of_one_data_set_and_one_seed():
     assert any_size.released_for(["NJetUNet"]) == ["multiscale_fashion_mnist"]
     assert any_size.released_for(["NIN", "NJetUNet"]) == []
     assert any_size.parse_arguments(["--dataset", "cifar10"]).epochs == 12
+
+
+def test_the_last_convolution_and_its_normalisation_are_tuned_and_nothing_else():
+    model = NIN(weights=None, width=0.125, input_shape=(None, None, 1), classifier_activation=None)
+    before = {variable.path: to_numpy(variable).copy() for variable in model.variables}
+    x = np.random.default_rng(0).normal(size=(20, 28, 28, 1)).astype("float32")
+    any_size.tune_last_layer(model, x, np.arange(20) % 10)
+    changed = {variable.path for variable in model.variables if (before[variable.path] != to_numpy(variable)).any()}
+    assert changed == {path for path in before if path.startswith("top") and "seed" not in path}
+    assert {path.split("/")[0] for path in changed} == {"top_conv", "top_bn"}
+
+
+def test_options_of_the_training_reach_the_network_that_is_evaluated(tmp_path):
+    given = ["--dataset", "cifar10", "--order", "2", "--subsample-rate", "2", "--dropout", "0.1", "--out", tmp_path]
+    recipe = any_size.recipe_of("NJetNIN", any_size.parse_arguments(given), seed=0)
+    njet = any_size.make_model("NJetNIN", None, recipe)
+    layers = [layer for layer in njet.layers if isinstance(layer, NJetConv2D)]
+    assert {(layer.order, layer.subsample_rate) for layer in layers} == {(2, 2.0)}
+    assert {layer.rate for layer in njet.layers if isinstance(layer, keras.layers.Dropout)} == {0.1}
+
+
+def test_what_the_study_sets_itself_is_refused():
+    for option in (["--seed", "5"], ["--model=NIN"]):
+        with pytest.raises(SystemExit):
+            any_size.parse_arguments(option)
 
 
 def test_images_are_enlarged_as_was_chosen():
