@@ -6,10 +6,13 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 import subprocess
 import sys
 
+CONFIGURATION = "configuration.json"
 ROWS = "unfinished.json"
+BACKUP = "backup"  # folder with the state of a training
 ADDED = {"sigma_learning_rate": None}  # options that earlier runs did not have, and what they had in their place
 RENAMED = {"filters": "width", "kernel_sizes": "filter_sizes"}  # options, and what they were called in earlier runs
 
@@ -30,12 +33,23 @@ def run(arguments, measure, report=None):
     """
     results = earlier(arguments.out, configuration(arguments))
     if results is None:
-        results = {**provenance(arguments), **measure(arguments)}
+        try:
+            results = {**provenance(arguments), **measure(arguments)}
+        except BaseException:
+            _leave_if_empty(arguments.out)
+            raise
         if report is not None:
             report(results, arguments.out)
-        _write(arguments.out / "results.json", results)  # last, as it says that the run has ended
+        _write(arguments.out / "results.json", results)  # last but what is of use to a run that has not ended
         (arguments.out / ROWS).unlink(missing_ok=True)
+        shutil.rmtree(arguments.out / BACKUP, ignore_errors=True)
     return results
+
+
+def _leave_if_empty(folder):
+    """Leaves a folder in which nothing has been measured to others: the arguments may have been wrong."""
+    if [path.name for path in folder.iterdir()] == [CONFIGURATION]:
+        (folder / CONFIGURATION).unlink()
 
 
 def main(arguments, measure, report=None):
@@ -48,7 +62,7 @@ def main(arguments, measure, report=None):
 
 def earlier(folder, ours):
     """The results of a run with our configuration, None if it has not ended; an error if the folder has others."""
-    begun, ended = folder / "configuration.json", folder / "results.json"
+    begun, ended = folder / CONFIGURATION, folder / "results.json"
     results = _read(ended, dict, list) if ended.exists() else None
     if begun.exists():
         theirs = _read(begun, dict)
@@ -165,8 +179,12 @@ def _output_of(*command):
 def replacing(path):
     """Gives another path to write to, which then takes the place of this one: it is there as a whole, or as it was."""
     unfinished = path.with_name(f"unfinished-{path.name}")
-    yield unfinished
-    os.replace(unfinished, path)
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def _read(path, *kinds):

@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import shutil
 import sys
 import time
 
@@ -47,7 +46,7 @@ def train_classifier(build, train_set, test_set, seed, arguments, settling=None)
         "train_accuracy": history["accuracy"][-1],
         "test_accuracy": test_accuracy,
         "seconds": seconds,
-        **({} if settling is None else {"epochs_to_settle": begun, "settled": begun < settling.most}),
+        **({} if settling is None else {"epochs_to_settle": begun, "settled": settling.has_settled(scales_in(before))}),
         "sigma": {name.removesuffix("/sigma"): values for name, values in history.items() if name.endswith("/sigma")},
     }
 
@@ -81,12 +80,16 @@ class Settling:
         class EndWhenSettled(keras.callbacks.Callback):
             def on_epoch_end(callback, epoch, logs=None):  # noqa: N805
                 for name, value in logs.items():
-                    if name.endswith("/sigma"):
-                        seen.setdefault(name, []).append(value)
-                callback.model.stop_training = self.has_settled(seen.values())
+                    seen.setdefault(name, []).append(value)
+                callback.model.stop_training = self.has_settled(scales_in(seen))
 
         seen = {}
         return EndWhenSettled()
+
+
+def scales_in(history):
+    """The values of each σ after each epoch, of a history."""
+    return [values for name, values in history.items() if name.endswith("/sigma")]
 
 
 def stack(make_convolution, depth):
@@ -146,7 +149,6 @@ def fit_with_log(model, batches, arguments, **options):
     )
     with _results.replacing(folder / "model.weights.h5") as unfinished:
         model.save_weights(unfinished)
-    shutil.rmtree(folder / "backup", ignore_errors=True)
     return read_log(folder / "log.csv")
 
 
@@ -155,7 +157,7 @@ def restore(model, folder):
 
     What the log has of later epochs is removed from it.
     """
-    saved = sorted((folder / "backup").glob("epochs-*.weights.h5"))
+    saved = sorted((folder / _results.BACKUP).glob("epochs-*.weights.h5"))
     if not saved:
         return 0
     model.optimizer.build(model.trainable_variables)
@@ -177,11 +179,11 @@ def backup(folder):
 
     class Backup(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
-            (folder / "backup").mkdir(exist_ok=True)
-            saved = folder / "backup" / f"epochs-{epoch + 1:05}.weights.h5"
+            (folder / _results.BACKUP).mkdir(exist_ok=True)
+            saved = folder / _results.BACKUP / f"epochs-{epoch + 1:05}.weights.h5"
             with _results.replacing(saved) as unfinished:
                 self.model.save_weights(unfinished)
-            for earlier in set((folder / "backup").iterdir()) - {saved}:
+            for earlier in set((folder / _results.BACKUP).iterdir()) - {saved}:
                 earlier.unlink()
 
     return Backup()

@@ -82,8 +82,12 @@ def format_table(results):
         cells = [", ".join(each) or "–" for each in (scales, sizes)]
         lines.append([name, len(rows), f"{rows[0]['parameters']:,}", *accuracies, *cells, minutes])
     heads = ["network", "seeds", "parameters", *ACCURACIES, "σ, a layer", "sizes of maps", "minutes"]
-    trained = [f"- `{row['command']}`; {row['processor']}; commit {row['commit']}" for row in results["runs"]]
-    return "\n".join([_tables.markdown(heads, lines), "Trained by", "", *trained, "", _tables.footnote(results)])
+    trained = [
+        f"- `{row['command']}`; {row['processor']}; keras {row['versions']['keras']} on {row['versions']['backend']}; "
+        f"commit {row['commit']}"
+        for row in results["runs"]
+    ]
+    return "\n".join([_tables.markdown(heads, lines), "Trained by", "", *trained]) + "\n"
 
 
 def plot(results, path):

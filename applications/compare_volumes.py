@@ -67,6 +67,8 @@ def measure(arguments):
         )
     rows = _results.collect(arguments, networks)
     plot(test_set, {method: np.load(path) for method, path in files.items()}, arguments.out / "predictions.png")
+    for path in files.values():
+        path.unlink()
     return {"runs": rows}
 
 

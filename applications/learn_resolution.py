@@ -41,7 +41,7 @@ def parse_arguments(given=None):
     parser.add_argument("--factors", type=float, nargs="+", default=[1.0, 1.5, 2.0], help="sizes of the images")
     parser.add_argument("--until-settled", action="store_true", help="train until σ has settled, as above")
     parser.add_argument("--most-epochs", type=int, default=100, help="before it has settled; default: %(default)s")
-    parser.add_argument("--sigma-learning-rate", type=float, default=1.0, help="how fast σ learns, of the others")
+    parser.add_argument("--sigma-learning-rate", type=float, default=1.0, help="factor of σ's learning rate")
     parser.add_argument("--images", type=int, help="train on the first so many images; default: all")
     parser.add_argument("--filters", type=int, default=16)
     parser.add_argument("--order", type=int, default=3)

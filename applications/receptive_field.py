@@ -2,9 +2,10 @@
 
     python -m applications.receptive_field RUN [RUN ...] --data-dir DIR
 
-A RUN is a folder that train_segmentation wrote. The field is the magnitude of the gradient of the largest logit of the
-pixel at the centre of an object with respect to the input, a mean over test images, summed over what it covers. Writes
-into --out: receptive_field.png and results.json (the radius of half of each field).
+A RUN is a folder that train_segmentation wrote. The field is the magnitude of the gradient of the largest logit of a
+pixel with respect to the input. In each test image it is that of the pixel of an object that is nearest to the middle
+of the objects around the centre of the image; these fields, each around its pixel, are averaged. Writes into --out:
+receptive_field.png and results.json (the radius of half of each field).
 """
 
 import pathlib
@@ -30,16 +31,27 @@ def parse_arguments(given=None):
 
 def measure(arguments):
     """The field of each network, drawn; returns their radii."""
-    fields = {}
+    fields, labels = {}, labels_of(arguments.runs)
     for run in arguments.runs:
         chosen = _results.recorded(run, data_dir=arguments.data_dir)
         _, test_set, classes = train_segmentation.load(chosen)
-        model = train_segmentation.make_model(classes, 1, chosen)
+        model = train_segmentation.make_model(classes, test_set[0][0].shape[-1], chosen)
         model.load_weights(run / "model.weights.h5")
-        order = "" if model.name == "unet" else f", order {chosen.order or 2}"
-        fields[f"{chosen.model}{order}, s = {chosen.scale}"] = effective_field(model, test_set, arguments.images)
+        fields[labels[run]] = effective_field(model, test_set, arguments.images)
     plot(fields, arguments.out / "receptive_field.png")
     return {"metrics": {f"pixels of half of the field, {name}": radius(field) for name, field in fields.items()}}
+
+
+def labels_of(runs):
+    """A label for each run, with its folder where runs are alike but for their seeds or smaller differences."""
+    labels = {}
+    for run in runs:
+        chosen = _results.recorded(run)
+        order = f", order {chosen.order or 2}" if chosen.model.startswith("NJet") else ""
+        data = f"s = {chosen.scale}" if chosen.dataset == "multiscale_fashion_mnist" else chosen.dataset
+        labels[run] = f"{chosen.model}{order}, {data}"
+    common = [label for label in labels.values() if list(labels.values()).count(label) > 1]
+    return {run: f"{label}\n{run}" if label in common else label for run, label in labels.items()}
 
 
 def effective_field(model, test_set, images):

@@ -62,9 +62,10 @@ def main(given=None):
     model, channels, classes, given, evaluate = make(arguments)
     model.load_weights(chosen.weights or chosen.run / "model.weights.h5")
     file = f"{arguments.model}-{arguments.dataset}.npz"
-    checksum = _weights.pack(model, _weights.FOLDER / file)
-    _weights.unpack(model, _weights.FOLDER / file)
-    metric, value = evaluate(model)
+    with _results.replacing(_weights.FOLDER / file) as packed:
+        checksum = _weights.pack(model, packed)
+        _weights.unpack(model, packed)
+        metric, value = evaluate(model)
     released.setdefault(arguments.model, {})[arguments.dataset] = {
         "file": file,
         "sha256": checksum,
@@ -75,7 +76,8 @@ def main(given=None):
         "trained_by": json.loads((chosen.run / "results.json").read_text())["command"],
         "licence_of_the_data": LICENCES[arguments.dataset],
     }
-    (_weights.FOLDER / "released.json").write_text(json.dumps(released, indent=1) + "\n")
+    with _results.replacing(_weights.FOLDER / "released.json") as unfinished:
+        unfinished.write_text(json.dumps(released, indent=1) + "\n")
     size = (_weights.FOLDER / file).stat().st_size / 1e3
     print(f"{file}: {size:.0f} kB, {metric} {value:.4f} in half precision, keras {keras.__version__}")
 

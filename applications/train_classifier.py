@@ -52,12 +52,12 @@ def parse_arguments(given=None):
     parser.add_argument("--dropout", type=float, help="NIN and AllCNN; default: 0.5")
     parser.add_argument("--kernel-sizes", type=int, nargs=3, help="NIN: sizes of the spatial filters; default: 5 5 3")
     parser.add_argument(
-        "--no-subsampling", action="store_true", help="NIN: no pooling; N-Jet: none that is safe, but the baseline's"
+        "--no-subsampling", action="store_true", help="NIN: no pooling; N-Jet: that of the baseline, and none by σ"
     )
     parser.add_argument("--order", type=int, help="N-Jet: highest order of the Gaussian derivatives")
     parser.add_argument("--sigma", type=float, help="N-Jet: the scales at the start; default: 1")
     parser.add_argument("--fixed-sigma", action="store_true", help="N-Jet: do not learn the scales")
-    parser.add_argument("--sigma-learning-rate", type=float, help="N-Jet: how fast σ learns, of the others; default: 1")
+    parser.add_argument("--sigma-learning-rate", type=float, help="N-Jet: factor of σ's learning rate; default: 1")
     parser.add_argument("--subsample-rate", type=float, help="N-Jet: r, the σ that halves a feature map; default: 4")
     arguments = parser.read(given)
     if arguments.no_subsampling and arguments.subsample_rate:

@@ -3,9 +3,9 @@
     python -m applications.train_segmentation --model NJetUNet --dataset multiscale_fashion_mnist --scale 4
     python -m applications.train_segmentation --model NJetDeepLabV2 --dataset camvid --data-dir DIR --backbone resnet32
 
-U-Nets are trained with Adam, DeepLabv2 with momentum, a rate that falls to 0 as a polynomial, and a head that learns
-ten times as fast, except for its scales. On multi-scale Fashion-MNIST the loss of a class is weighed by the inverse of
-its frequency.
+U-Nets are trained with Adam, DeepLabv2 with momentum, weight decay of everything but σ, a rate that falls to 0 as a
+polynomial, and a head that learns ten times as fast, except for its scales (its weight decay is no faster). On
+multi-scale Fashion-MNIST the loss of a class is weighed by the inverse of its frequency.
 
 Writes into --out: log.csv (one row for each epoch: loss, mean IoU over the object classes, the scales), results.json
 (configuration, versions, metrics), predictions.png (image, mask and prediction) and model.weights.h5.
@@ -22,6 +22,7 @@ from applications.data_sets import multiscale_fashion_mnist as multiscale
 MODELS = ("UNet", "NJetUNet", "DeepLabV2", "NJetDeepLabV2")
 DATASETS = ("multiscale_fashion_mnist", *segmentation.CLASSES)
 SHOWN = 4
+MOMENTUM = 0.9  # of DeepLabv2
 RATES = {  # multiples of the learning rate; ten times as fast, scales run away
     "DeepLabV2": {"head": 10.0},
     "NJetDeepLabV2": {"log2_sigma": 1.0, "head": 10.0},
@@ -52,7 +53,14 @@ def parse_arguments(given=None):
     parser.add_argument("--tied", action="store_true", help="DeepLabV2: share the filters (N-Jet layers always do)")
     parser.add_argument("--backbone", choices=["resnet32", "resnet101"], default="resnet101", help="DeepLabv2")
     parser.add_argument("--backbone-weights", choices=["imagenet"], help="of resnet101; default: random")
-    return parser.read(given)
+    arguments = parser.read(given)
+    photographs = arguments.dataset in segmentation.CLASSES
+    if arguments.model.endswith("DeepLabV2") and arguments.backbone == "resnet101" and not photographs:
+        parser.error(
+            f"resnet101 sees photographs: expected --backbone resnet32, or --dataset {' or '.join(DATASETS[1:])}. "
+            f"Received: --dataset {arguments.dataset}"
+        )
+    return arguments
 
 
 def train(arguments) -> dict:
@@ -155,7 +163,9 @@ def compile_model(model, classes, train_set, arguments):
     else:
         steps = arguments.epochs * len(train_set)
         rate = keras.optimizers.schedules.PolynomialDecay(arguments.learning_rate or 2.5e-4, steps, 0.0, power=0.9)
-        optimizer = keras_njet.LayerwiseSGD(rate, RATES[arguments.model], momentum=0.9, weight_decay=5e-4)
+        # 5e-4 in the gradient, which momentum multiplied by 1 / (1 - momentum); that of Keras is decoupled.
+        decay = 5e-4 / (1.0 - MOMENTUM)
+        optimizer = keras_njet.LayerwiseSGD(rate, RATES[arguments.model], momentum=MOMENTUM, weight_decay=decay)
         optimizer.exclude_from_weight_decay(var_names=["log2_sigma"])
     objects = list(range(classes)) if arguments.dataset in ("camvid", "voc") else list(range(1, classes))
     miou = keras_njet.SegmentationIoU(classes, objects, segmentation.IGNORED)

@@ -41,3 +41,19 @@ def test_fields_of_trained_networks_are_drawn(tmp_path):
     assert name == "pixels of half of the field, NJetUNet, order 2, s = 1"
     assert 0 < found < 35
     assert (tmp_path / "field/receptive_field.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_runs_that_are_alike_have_the_names_of_their_folders(tmp_path):
+    common = {"dataset": "multiscale_fashion_mnist", "scale": "4", "order": None}
+    for name, model in (("first", "NJetUNet"), ("second", "NJetUNet"), ("other", "UNet")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text(json.dumps({"configuration": {**common, "model": model}}))
+    first, second, other = labels = receptive_field.labels_of(
+        [tmp_path / name for name in ("first", "second", "other")]
+    )
+    assert list(labels.values()) == [
+        f"NJetUNet, order 2, s = 4\n{first}",
+        f"NJetUNet, order 2, s = 4\n{second}",
+        "UNet, s = 4",
+    ]
+    assert other.name == "other"

@@ -45,6 +45,26 @@ def test_a_run_that_has_ended_is_not_repeated(tmp_path):
     assert contents(folder) == before
 
 
+def test_a_run_that_fails_before_anything_is_measured_leaves_its_folder_to_others(tmp_path):
+    def fail(given):
+        raise ValueError("no such option")
+
+    with pytest.raises(ValueError, match="no such option"):
+        _results.run(arguments(tmp_path, epochs=3), fail)
+    assert _results.run(arguments(tmp_path, epochs=2), lambda given: {"runs": []})["configuration"] == {"epochs": 2}
+
+
+def test_a_run_that_fails_later_keeps_its_folder(tmp_path):
+    def fail(given):
+        (tmp_path / "log.csv").write_text("epoch")
+        raise ValueError("later")
+
+    with pytest.raises(ValueError, match="later"):
+        _results.run(arguments(tmp_path, epochs=3), fail)
+    with pytest.raises(ValueError, match="holds another run"):
+        _results.run(arguments(tmp_path, epochs=2), fail)
+
+
 def test_the_commit_is_that_of_these_files():
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
     if head.returncode != 0:

@@ -65,8 +65,13 @@ def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
         script.train(arguments("interrupted"))
     with open(tmp_path / "interrupted" / "log.csv", "a") as file:
         file.write("1,0.5,0.")  # as if killed while it was written
+    with monkeypatch.context() as patch:
+        patch.setattr(script, "plot_sizes", lambda *given: pytest.fail("no space left"))
+        with pytest.raises(pytest.fail.Exception):  # when all epochs have been trained, but nothing is written of it
+            script.train(arguments("interrupted"))
     results = script.train(arguments("interrupted"))
     assert begun == [0, 1, 1, 2]
+    assert not (tmp_path / "interrupted" / "backup").exists()
     logs = [_training.read_log(tmp_path / folder / "log.csv") for folder in ("whole", "interrupted")]
     assert [row["epoch"] for row in logs[1]] == [0, 1, 2]
     assert results["metrics"]["seconds"] == pytest.approx(sum(row["seconds"] for row in logs[1]))
@@ -152,4 +157,6 @@ def test_training_images_are_shuffled_cropped_and_flipped():
     assert len({place[:2] for place in kinds}) > 5
     assert {flip for *_, flip in kinds} == {False, True}
     digits = script.parse_arguments(["--batch-size", "3", "--dataset", "svhn"])
-    assert all(np.all(np.diff(image[image > 0]) > 0) for image in script.augmented_batches(x, labels, digits)[0][0])
+    batches = script.augmented_batches(x, labels, digits)
+    for index in range(len(batches)):
+        assert all(np.all(np.diff(image[image > 0]) > 0) for image in batches[index][0])

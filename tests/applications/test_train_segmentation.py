@@ -42,3 +42,11 @@ def test_class_weights_are_inverse_frequencies():
     batches = [(None, np.array([[[0, 0, 0, 1, 255]]])), (None, np.array([[[0, 2, 2, 1, 0]]]))]
     weights = train_segmentation.inverse_frequencies(batches, 3)
     np.testing.assert_allclose(weights / weights[0], [1, 5 / 2, 5 / 2])
+
+
+def test_networks_that_see_photographs_take_no_images_of_one_channel(capsys):
+    for model in ("DeepLabV2", "NJetDeepLabV2"):
+        with pytest.raises(SystemExit):
+            train_segmentation.parse_arguments(["--model", model])
+        assert "Received: --dataset multiscale_fashion_mnist" in capsys.readouterr().err
+        train_segmentation.parse_arguments(["--model", model, "--backbone", "resnet32"])

@@ -134,7 +134,9 @@ def overlap(output):
 def test_blobs_in_thick_slices_are_segmented(tmp_path):
     output = run_example("segment_volume", tmp_path)
     assert overlap(output) > 0.5
-    for depth, *plane in re.findall(r"σ along depth, height and width \[([\d.]+) +([\d.]+) +([\d.]+)\]", output):
+    scales = re.findall(r"σ along depth, height and width \[ *([\d.]+) +([\d.]+) +([\d.]+) *\]", output)
+    assert len(scales) == output.count("σ along depth") > 0
+    for depth, *plane in scales:
         assert float(depth) < min(map(float, plane))  # slices are farther apart than pixels
     assert (tmp_path / "segment_volume.png").exists()
 

@@ -33,6 +33,14 @@ def test_multiscale_images_are_four_enlarged_objects(scale, size):
     assert not np.array_equal(other[0][0], x)
 
 
+def test_the_pixels_of_an_object_have_its_class():
+    labels = np.arange(10)
+    objects = np.repeat(100 + 15 * labels, 28 * 28).reshape(10, 28, 28).astype("uint8")  # of one grey value each
+    images, masks = multiscale.make_dataset(objects, labels, 2, count=20, batch_size=20, seed=0)[0]
+    for label in labels:
+        assert set(masks[np.rint(images[..., 0] * 255) == 100 + 15 * label]) == {label + 1}
+
+
 def test_objects_are_enlarged_bilinearly():
     expected = bilinear_resize(OBJECTS[:1, ..., None] / 255.0, 84, 84)[0, ..., 0]
     np.testing.assert_allclose(multiscale.enlarge(OBJECTS[0], 3), expected, atol=1e-5)
