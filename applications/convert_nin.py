@@ -54,7 +54,8 @@ def measure(arguments):
     for sharing in arguments.sharing:
         for order in arguments.orders:
             keras.utils.set_random_seed(arguments.seed)
-            model = keras_njet.applications.NIN(weights="fashion_mnist", width=0.25, input_shape=(28, 28, 1))
+            given = {"width": 0.25, "dropout": 0.2, "input_shape": (28, 28, 1)}  # as it was trained
+            model = keras_njet.applications.NIN(weights="fashion_mnist", **given)
             converted, report = keras_njet.convert(
                 model, order, sigma_sharing=sharing, max_error=1.0, return_report=True
             )
