@@ -11,7 +11,8 @@ are, the images resized back to the size of the training, and
     NIN, last layer tuned   batch statistics taken anew, and the last convolution with its normalisation trained on
                             enlarged training images
     N-Jet-NIN, rescaled     `keras_njet.rescale`
-      + statistics          and batch statistics taken anew, from training images without their labels
+      + statistics          and batch statistics taken anew, from training images without their labels; or those of the
+                            first layer alone, where the smallest filters are
       + integrated          and filters integrated over pixels, with the statistics
     N-Jet-NIN, channels     `keras_njet.ScaleChannels` with factors 1, √2, 2, 2√2 and 4, pooled by their maximum; they
                             do not know how large the images are
@@ -46,6 +47,7 @@ METHODS = {
         "rescaled, integrated, statistics",
         "scale channels",
         "scale channels, trained through them",
+        "rescaled, statistics of the first layer",
     ),
 }
 NAMES = {"NIN": "NIN", "NJetNIN": "N-Jet-NIN"}
@@ -217,7 +219,11 @@ def prepare(model, method, factor, data, seed):
         else:
             prepared = model
     if "statistics" in method or method == "last layer tuned":
+        normalizations = [layer for layer in prepared.layers if isinstance(layer, keras.layers.BatchNormalization)]
+        kept = [(layer, layer.get_weights()) for layer in normalizations[1:] if "first layer" in method]
         keras_njet.adapt_batch_statistics(prepared, data.statistics(factor), batch_size=BATCH_SIZE, verbose=0)
+        for layer, weights in kept:
+            layer.set_weights(weights)
     if method == "last layer tuned":
         keras.utils.set_random_seed(seed)
         tune_last_layer(prepared, *data.to_tune_on(factor))

@@ -1,6 +1,7 @@
 """Guards the study of networks that are tested at other sizes: it runs, and reports what it measured."""
 
 import json
+import types
 
 import keras
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from applications import any_size
 from keras_njet import NJetConv2D
-from keras_njet.applications import NIN
+from keras_njet.applications import NIN, NJetNIN
 from tests.helpers import DATA, on_torch, results_of, run, skip_without, to_numpy
 
 
@@ -67,6 +68,26 @@ def test_options_of_the_training_reach_the_network_that_is_evaluated(tmp_path):
     layers = [layer for layer in njet.layers if isinstance(layer, NJetConv2D)]
     assert {(layer.order, layer.subsample_rate) for layer in layers} == {(2, 2.0)}
     assert {layer.rate for layer in njet.layers if isinstance(layer, keras.layers.Dropout)} == {0.1}
+
+
+def test_batch_statistics_of_the_first_layer_alone():
+    model = NJetNIN(weights=None, width=0.125, input_shape=(None, None, 1), classifier_activation=None)
+    images = np.random.default_rng(0).normal(size=(20, 28, 28, 1)).astype("float32")
+    data = types.SimpleNamespace(statistics=lambda factor: images)
+    found = {
+        method: [
+            to_numpy(layer.moving_mean)
+            for layer in any_size.prepare(model, method, 1.0, data, seed=0).layers
+            if isinstance(layer, keras.layers.BatchNormalization)
+        ]
+        for method in ("rescaled", "rescaled, statistics of the first layer", "rescaled, statistics")
+    }
+    old, first, new = found.values()
+    np.testing.assert_array_equal(first[0], new[0])
+    assert np.abs(first[0] - old[0]).max() > 1e-3
+    for one, other, third in zip(old[1:], first[1:], new[1:], strict=True):
+        np.testing.assert_array_equal(other, one)
+        assert np.abs(third - one).max() > 1e-3
 
 
 def test_what_the_study_sets_itself_is_refused():
