@@ -205,3 +205,12 @@ def test_no_gradient_passes_through_the_support():
 def test_the_numpy_derivatives_are_those_of_the_layer():
     ours = derivatives_at(np.arange(-5, 6), 2.3, 5, 5)
     np.testing.assert_allclose(scale_space.sampled_derivatives(2.3, 5, 5), ours, atol=1e-5)
+
+
+def test_at_the_finest_detail_small_odd_derivatives_see_nothing_and_even_ones_twice_as_much():
+    """What the card of any_size says of pixels that change their sign one by one."""
+    sigma, radius, order = 0.66, 12, 4
+    seen = scale_space.sampled_derivatives(sigma, radius, order) @ (-1.0) ** np.arange(-radius, radius + 1)
+    continuous = (sigma * np.pi) ** np.arange(order + 1) * np.exp(-((sigma * np.pi) ** 2) / 2)
+    np.testing.assert_allclose(seen[1::2], 0.0, atol=1e-12)
+    np.testing.assert_allclose(np.abs(seen[::2]), 2 * continuous[::2], rtol=1e-3)
