@@ -7,6 +7,7 @@ python3 dev.py docs         # the documentation, on a port of this machine (furt
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -61,7 +62,11 @@ def set_up(extras):
     """Creates the virtual environment and installs the package with the given extras in it."""
     if not PYTHON.exists():
         print(f"creating {ENVIRONMENT}", flush=True)
-        venv.create(ENVIRONMENT, with_pip=True)
+        try:
+            venv.create(ENVIRONMENT, with_pip=True)
+        except subprocess.CalledProcessError:
+            shutil.rmtree(ENVIRONMENT)
+            sys.exit("Python can't install pip: on Debian and Ubuntu, install the package python3-venv")
     print(f"installing keras-njet[{extras}]", flush=True)
     install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", "constraints.txt"]
     run(*install, "-e", f".[{extras}]")

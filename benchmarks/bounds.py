@@ -4,7 +4,7 @@
 
 For each workload at σ = 2, evaluated by matrices: the multiply-accumulates of a forward and backward pass (three times
 those of a forward pass), over the rate of one large product on this backend; the bytes that it writes and reads again,
-over the bandwidth of adding two large arrays; and the time that is measured, over the sum of both.
+over the bandwidth of adding a number to a large array; and the time that is measured, over the sum of both.
 """
 
 import json

@@ -31,7 +31,7 @@ def main():
     for backend in arguments.backends:
         options = ["--repeats", arguments.repeats, "--budget", arguments.budget, "--varied", *arguments.varied]
         options += ["--most", arguments.most]
-        rows = timing.in_a_process(__file__, backend, *options)
+        rows = timing.in_a_process(__file__, backend, *options, allocation={})
         timing.save(arguments.out, "growth", backend, rows)
         print(f"\n{rows[0]['versions']}\n\n| varied | value | N-Jet, s | Conv2D, s |\n|---|---|---|---|")
         for row in rows:

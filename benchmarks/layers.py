@@ -8,9 +8,9 @@ A figure is the time of the N-Jet layer, σ learned, divided by that of Keras' o
 and backward pass, and with `--predict` that of a forward pass. Both run in one process, in turn; the medians of several
 runs are divided. The scales lie just off the whole numbers, where filters have outgrown the next size. A process that
 takes longer for a cell than a limit is stopped: Keras' layer with large filters may take minutes for a step. Then the
-N-Jet layer is measured alone, and the figure, marked "<", is its time over the limit. With `--others`, the layer of the
-DCLS package with as many weights is timed, too (torch, two axes; Khalfaoui-Hassani et al., "Dilated convolution with
-learnable spacings").
+N-Jet layer is measured alone, for this cell and larger σ, and there is no figure but "long". With `--others`, the layer
+of the DCLS package with as many weights is timed, too (torch, two axes; Khalfaoui-Hassani et al., "Dilated convolution
+with learnable spacings").
 """
 
 import argparse
@@ -98,10 +98,10 @@ def measure_row(backend, workload, arguments):
         ):
             rest.remove(row["sigma"])
             if "Keras" not in row["seconds"]:
-                row |= {"ratio": row["seconds"]["N-Jet"] / arguments.limit, "beyond_the_limit": True}
+                row["beyond_the_limit"] = True
             row["allocator"] = "keeps memory" if arguments.keep_memory else "default"
             seconds = ", ".join(f"{name} {value:.3f} s" for name, value in row["seconds"].items())
-            print(f"{backend}, {workload}, σ = {row['sigma']:g}: {formatted(row)} ({seconds})", flush=True)
+            print(f"{backend}, {workload}, σ = {row['sigma']:g}: {timing.formatted(row)} ({seconds})", flush=True)
             yield row
 
     yield from measured(limit=arguments.limit)
@@ -190,12 +190,6 @@ def learnable_spacings(filters, size, weights):
     return LearnableSpacings()
 
 
-def formatted(row, key="ratio"):
-    if row.get(key) is None:
-        return "–"
-    return f"{'<' if row.get('beyond_the_limit') else ''}{max(row[key], 0.01):.2f}"
-
-
 def print_table(rows):
     """Prints a line for each workload, with a column for each σ."""
     for key, title in (("ratio", "forward + backward"), ("predict_ratio", "predict")):
@@ -207,7 +201,7 @@ def print_table(rows):
         print("| workload |" + "|".join(f" σ = {sigma:g} " for sigma in sigmas) + "|")
         print("|---" * (1 + len(sigmas)) + "|")
         for workload in dict.fromkeys(row["workload"] for row in rows):
-            cells = {row["sigma"]: formatted(row, key) for row in rows if row["workload"] == workload}
+            cells = {row["sigma"]: timing.formatted(row, key) for row in rows if row["workload"] == workload}
             print(f"| {workload} | " + " | ".join(cells.get(sigma, "–") for sigma in sigmas) + " |", flush=True)
 
 

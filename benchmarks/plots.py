@@ -4,6 +4,8 @@ import json
 import math
 import pathlib
 
+from benchmarks.timing import formatted
+
 COLOURS = {"tensorflow": "tab:orange", "jax": "tab:blue", "torch": "tab:red"}
 LABELS = {"sigma": "σ, pixels", "size": "feature map, pixels a side", "channels": "channels", "order": "order"}
 
@@ -35,13 +37,14 @@ def heat_map(folder: pathlib.Path, suffix: str = ""):
     for panel, (backend, rows) in zip(panels, results.items(), strict=False):
         ratios = [[float("nan")] * len(sigmas) for _ in workloads]
         for row in rows:
-            ratios[workloads.index(row["workload"])][sigmas.index(row["sigma"])] = math.log2(row["ratio"])
+            if "Keras" in row["seconds"]:
+                ratios[workloads.index(row["workload"])][sigmas.index(row["sigma"])] = math.log2(row["ratio"])
         panel.imshow(ratios, cmap="RdBu_r", vmin=-2, vmax=2, aspect="auto")
         for row in rows:
-            text = f"{'<' if row.get('beyond_the_limit') else ''}{max(row['ratio'], 0.01):.2f}"
             place = sigmas.index(row["sigma"]), workloads.index(row["workload"])
-            colour = "white" if abs(math.log2(row["ratio"])) > 1.3 else "black"
-            panel.text(*place, text, ha="center", va="center", fontsize=7, color=colour)
+            is_dark = "Keras" in row["seconds"] and abs(math.log2(row["ratio"])) > 1.3
+            colour = "white" if is_dark else "black"
+            panel.text(*place, formatted(row), ha="center", va="center", fontsize=7, color=colour)
         panel.set(title=backend, xlabel=LABELS["sigma"])
         panel.grid(visible=False)
         panel.set_yticks(range(len(workloads)), workloads if panel is panels[0] else [], fontsize=7)

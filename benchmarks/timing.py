@@ -210,3 +210,10 @@ def training_pass(layer, x):
             layer(x).square().sum().backward()
 
     return model.fit
+
+
+def formatted(row, key="ratio"):
+    """The ratio of a row, as tables and pictures have it."""
+    if row.get("beyond_the_limit"):  # earlier results have a ratio to the limit, which is no bound of anything
+        return "long"
+    return "–" if row.get(key) is None else f"{max(row[key], 0.01):.2f}"

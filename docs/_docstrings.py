@@ -1,6 +1,8 @@
 """Makes Markdown of docstrings in Keras' style: mkdocstrings calls this while it reads them."""
 
+import importlib
 import inspect
+import os
 import re
 import textwrap
 
@@ -17,7 +19,16 @@ class KerasStyle(griffe.Extension):
     def on_instance(self, *, obj, **kwargs):
         """Changes the docstring of an object before it is shown."""
         if obj.docstring:
-            obj.docstring.value = markdown(obj.docstring.value)
+            obj.docstring.value = markdown(whole(obj))
+
+
+def whole(obj) -> str:
+    """The docstring of an object; that of an application is completed only when it is imported."""
+    if not (obj.is_function and obj.module.path.startswith("keras_njet.applications")):
+        return obj.docstring.value
+    os.environ.setdefault("KERAS_BACKEND", "numpy")  # which comes with Keras
+    function = getattr(importlib.import_module(obj.module.path), obj.name, None)
+    return inspect.getdoc(function) or obj.docstring.value
 
 
 def markdown(docstring: str) -> str:

@@ -23,6 +23,7 @@ class SegmentationIoU(keras.metrics.Metric):
         ignore_class: Integer, label of pixels that do not count, or None. Defaults to 255.
         axis: Axis of the classes in the logits, -1 or 1. Defaults to that of `keras.config.image_data_format()`.
         name: Name of the metric. Defaults to "miou".
+        dtype: Data type of the result. Defaults to `keras.config.floatx()`.
 
     Call arguments:
         y_true: Integer labels, `(batch, height, width)`, or with a last axis of size 1.

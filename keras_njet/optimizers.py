@@ -18,6 +18,7 @@ class LayerwiseSGD(keras.optimizers.SGD):
         learning_rate: Number or `keras.optimizers.schedules.LearningRateSchedule`. Defaults to 0.01.
         multipliers: Dictionary from a part of a variable's path, such as the name of a layer, to the factor of its
             learning rate. The first part that is found in a path counts. Defaults to none.
+        name: Name of the optimizer. Defaults to "layerwise_sgd".
         **kwargs: Arguments of `keras.optimizers.SGD`.
 
     Raises:

@@ -42,13 +42,14 @@ def test_the_table_of_layers(tmp_path):
     assert (tmp_path / "grid.png").stat().st_size > 5000
 
 
-def test_a_cell_that_takes_too_long_gets_a_bound(tmp_path):
+def test_a_cell_that_takes_too_long_gets_no_ratio(tmp_path):
     options = ("--workloads", "41x41x512-21", "--sigmas", 1, "--repeats", 1, "--limit", 0.5, "--out", tmp_path)
     output = run("layers", *options)
     (row,) = json.loads((tmp_path / f"layers_{BACKEND}.json").read_text())
     assert "Keras" not in row["seconds"]
-    assert row["ratio"] == pytest.approx(row["seconds"]["N-Jet"] / 0.5)
-    assert f"| 41x41x512-21 | <{row['ratio']:.2f} |" in output
+    assert "ratio" not in row
+    assert "| 41x41x512-21 | long |" in output
+    assert (tmp_path / "grid.png").stat().st_size > 5000
 
 
 @helpers.on_torch

@@ -61,6 +61,8 @@ def test_the_site_is_built_without_a_warning(tmp_path):
     reference = (tmp_path / "api" / "layers" / "index.html").read_text()
     assert re.search(r"<li><code>subsample_rate</code>: Number r &gt; 0", reference)
     assert 'class="highlight"' in reference
+    networks = (tmp_path / "api" / "applications" / "index.html").read_text()
+    assert networks.count("<li><code>subsample_rate</code>: Number r &gt; 0") == 4  # which is added on import
     assert (tmp_path / "applications/any_size/results/fashion_mnist_released/accuracy.png").exists()
     assert "Received" not in (tmp_path / "examples" / "tour" / "index.html").read_text()
 

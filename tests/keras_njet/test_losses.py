@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from keras_njet import SegmentationCrossentropy
+from keras_njet import SegmentationCrossentropy, SegmentationIoU
 from tests.helpers import gradients
 
 RNG = np.random.default_rng(0)
@@ -59,3 +59,13 @@ def test_wrong_weights_are_named_in_the_error():
             SegmentationCrossentropy(wrong)
     with pytest.raises(ValueError, match=r"each of 3 classes. Received: class_weights=\[1.0, 2.0\]$"):
         SegmentationCrossentropy([1, 2])(LABELS, LOGITS)
+
+
+def test_the_axis_of_the_classes_is_that_of_the_image_data_format(channels_first):
+    loss, metric = SegmentationCrossentropy(), SegmentationIoU(3)
+    expected = float(SegmentationCrossentropy(axis=-1)(LABELS, LOGITS))
+    assert float(loss(LABELS, np.moveaxis(LOGITS, -1, 1))) == pytest.approx(expected, rel=1e-6)
+    metric.update_state(LABELS, np.moveaxis(LOGITS, -1, 1))
+    other = SegmentationIoU(3, axis=-1)
+    other.update_state(LABELS, LOGITS)
+    assert float(metric.result()) == float(other.result()) > 0

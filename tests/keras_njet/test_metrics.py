@@ -37,9 +37,13 @@ def test_it_is_the_mean_jaccard_score_of_the_objects_that_occur(shape, objects, 
 
 def test_in_fit_and_in_a_saved_model(tmp_path):
     model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(3, 1)])
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=[SegmentationIoU(3)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.0), loss, metrics=[SegmentationIoU(3, name="miou")])
     x = np.random.default_rng(0).normal(size=(4, 4, 4, 1))
     y = np.argmax(model.predict(x, verbose=0), axis=-1)
+    wrong = np.where(np.arange(4)[:, None, None] < 2, y, (y + 1) % 3)  # in two of four images
+    counted = jaccard_score(wrong.ravel(), y.ravel(), labels=[1, 2], average="macro")  # without the background
+    assert model.fit(x, wrong, batch_size=2, epochs=2, verbose=0).history["miou"] == pytest.approx([counted] * 2)
     assert model.evaluate(x, y, verbose=0)[1] == pytest.approx(1.0)
     model.save(tmp_path / "model.keras")
     assert keras.models.load_model(tmp_path / "model.keras").evaluate(x, y, verbose=0)[1] == pytest.approx(1.0)

@@ -66,3 +66,17 @@ def test_variables_are_told_apart_by_path_whatever_their_order():
 def test_a_multiplier_that_is_no_number_is_named():
     with pytest.raises(ValueError, match=r"Received: multipliers=\{'head': 'fast'\}$"):
         LayerwiseSGD(0.01, {"head": "fast"})
+
+
+def test_gradients_are_clipped_after_they_are_multiplied_and_weight_decay_keeps_its_rate():
+    layers = [keras.layers.Dense(1, use_bias=False, kernel_initializer="ones", name=name) for name in ("body", "head")]
+    for layer in layers:
+        layer.build((1, 1))
+    variables = [layer.kernel for layer in layers]
+    gradients = [keras.ops.full((1, 1), 0.3), keras.ops.full((1, 1), 0.3)]
+    LayerwiseSGD(0.1, {"head": 10.0}, clipvalue=0.5).apply(gradients, variables)
+    changed = [float(to_numpy(variable)[0, 0]) for variable in variables]
+    assert changed == pytest.approx([1.0 - 0.1 * 0.3, 1.0 - 0.1 * 0.5])
+    LayerwiseSGD(0.1, {"head": 10.0}, weight_decay=0.2).apply([0.0 * one for one in gradients], variables)
+    decayed = [float(to_numpy(variable)[0, 0]) for variable in variables]
+    assert decayed == pytest.approx([value * (1.0 - 0.1 * 0.2) for value in changed])

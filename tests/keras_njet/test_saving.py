@@ -1,12 +1,15 @@
 """Guards serialisation: the same predictions after reloading in a new process, on every installed backend."""
 
 import copy
+import inspect
 import json
 import pickle
 
 import keras
 import numpy as np
+import pytest
 
+import keras_njet
 from keras_njet import NJetConv2D, SafeSubsample
 from tests.helpers import predicts_the_same_on_every_backend
 
@@ -59,13 +62,19 @@ def test_predictions_are_the_same_in_a_new_process_on_every_backend(tmp_path):
 
 
 def test_training_goes_on_after_an_interruption(tmp_path):
+    begun = []
+    note = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: begun.append(epoch))
+
     def train(epochs, stop_after=None):
         keras.utils.set_random_seed(0)
         inputs = keras.Input((18, 15, 2))
         x = NJetConv2D(2, subsample_rate=2.0, name="njet", sigma_regularizer=keras.regularizers.L1(1.0))(inputs)
         model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
         model.compile(keras.optimizers.SGD(0.2), "mse")
-        callbacks = [keras.callbacks.BackupAndRestore(tmp_path / f"{stop_after is None}", delete_checkpoint=False)]
+        callbacks = [
+            keras.callbacks.BackupAndRestore(tmp_path / f"{stop_after is None}", delete_checkpoint=False),
+            note,
+        ]
         if stop_after is not None:
             callbacks.append(Interrupt(stop_after))
         try:
@@ -74,7 +83,10 @@ def test_training_goes_on_after_an_interruption(tmp_path):
             return train(epochs, stop_after=epochs + 1)
         return model
 
-    whole, resumed = train(5), train(5, stop_after=2)
+    whole = train(5)
+    begun.clear()
+    resumed = train(5, stop_after=2)
+    assert begun == [0, 1, 2, 2, 3, 4]
     assert float(keras.ops.convert_to_numpy(whole.get_layer("njet").sigma)) < 0.8
     assert whole.get_layer("njet").kernel_size == resumed.get_layer("njet").kernel_size
     np.testing.assert_allclose(resumed.predict(X, verbose=0), whole.predict(X, verbose=0), atol=1e-5)
@@ -90,26 +102,50 @@ class Interrupt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-def test_the_configuration_is_json_and_complete():
-    layer = NJetConv2D(
-        4,
-        order=1,
-        sigma=2.5,
-        extent=3.0,
-        learn_sigma=False,
-        strides=(1, 2),
-        padding="valid",
-        data_format="channels_first",
-        groups=2,
-        activation="gelu",
-        use_bias=False,
-        subsample_rate=5.0,
-        implementation="dense",
-        coefficient_initializer="he_normal",
-        coefficient_regularizer="l2",
-        sigma_regularizer=keras.regularizers.L1(0.1),
-        coefficient_constraint="unit_norm",
-        sigma_constraint="non_neg",
-    )
+def test_the_configuration_is_json_and_has_what_was_given():
+    given = {
+        "filters": 4,
+        "order": 1,
+        "sigma": 2.5,
+        "extent": 3.0,
+        "learn_sigma": False,
+        "sigma_learning_rate": 0.5,
+        "max_sigma": 7.0,
+        "discretization": "integrated",
+        "strides": [1, 2],
+        "padding": "valid",
+        "data_format": "channels_first",
+        "groups": 2,
+        "activation": "gelu",
+        "use_bias": False,
+        "subsample_rate": 5.0,
+        "unit": 2.0,
+        "implementation": "dense",
+    }
+    others = {
+        "coefficient_initializer": "he_normal",
+        "coefficient_regularizer": "l2",
+        "sigma_regularizer": keras.regularizers.L1(0.1),
+        "coefficient_constraint": "unit_norm",
+        "sigma_constraint": "non_neg",
+    }
+    layer = NJetConv2D(**given, **others)
     config = json.loads(json.dumps(layer.get_config()))
+    assert {name: config[name] for name in given} == given
     assert NJetConv2D.from_config(config).get_config() == layer.get_config()
+
+
+LAYERS = [
+    *(getattr(keras_njet, f"NJetConv{axes}D")(2) for axes in (1, 2, 3)),
+    *(getattr(keras_njet, f"NJetDepthwiseConv{axes}D")() for axes in (1, 2, 3)),
+    keras_njet.NJetASPP(2),
+    keras_njet.layers.ASPP(2),
+    keras_njet.layers.DeformableConv2D(2),
+    keras_njet.layers.ScaledPooling(keras.layers.MaxPooling2D(2), 2.0),
+    SafeSubsample("njet", rate=3.0),
+]
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
+def test_the_configuration_has_every_argument(layer):
+    assert set(inspect.signature(type(layer)).parameters) - {"kwargs"} <= set(layer.get_config())

@@ -44,15 +44,22 @@ def test_what_the_last_epoch_did_is_told_of_when_fit_ends():
 
 @pytest.mark.parametrize("sigma", [0.4, 6.0])
 def test_scales_that_are_not_trained_may_be_anything(sigma):
-    model = make_model(learn_sigma=False, sigma=sigma)
+    model = make_model(learn_sigma=False)
+    model.fit(X, Y, verbose=0)
+    model.get_layer("far").log2_sigma.assign(np.log2(sigma))  # beyond its start, which counts as chosen
     model.fit(X, Y, epochs=2, verbose=0)
     model.evaluate(X, Y, verbose=0)
 
 
 def test_integrated_filters_may_be_smaller():
-    model = make_model(discretization="integrated", sigma=0.55)
-    model.fit(X, Y, epochs=2, verbose=0)
-    assert model.get_layer("far").sigma_numbers() == pytest.approx(0.55, rel=1e-3)
+    integrated, sampled = make_model(discretization="integrated"), make_model()
+    for model in (integrated, sampled):
+        model.fit(X, Y, verbose=0)
+        model.get_layer("far").log2_sigma.assign(np.log2(0.55))
+    integrated.fit(X, Y, epochs=2, verbose=0)
+    assert integrated.get_layer("far").sigma_numbers() == pytest.approx(0.55, rel=1e-3)
+    with pytest.warns(UserWarning, match=r"'far' \(σ = 0.55\)"):
+        sampled.fit(X, Y, verbose=0)
 
 
 def test_a_scale_that_is_not_a_number_is_told_of_by_the_name_of_its_layer():

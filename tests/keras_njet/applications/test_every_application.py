@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_njet import NJetConv2D, NJetDepthwiseConv2D
 from tests.helpers import APPLICATIONS as ALL
 from tests.helpers import BACKENDS, to_numpy
 from tests.helpers import DEEP_APPLICATIONS as DEEP
@@ -126,10 +127,26 @@ def test_wrong_arguments_get_the_errors_of_keras_applications(name):
 
 
 @pytest.mark.parametrize("name", [name for name in COMPILED if name.startswith("NJet")])
-def test_the_learning_rate_of_its_scales(name):
-    layers = build(name, input_shape=(*size(name), 3), sigma_learning_rate=0.1).layers
-    rates = {layer.sigma_learning_rate for layer in layers if hasattr(layer, "sigma_learning_rate")}
-    assert rates == {0.1}
+def test_what_its_scales_and_filters_are_given_reaches_every_layer(name):
+    given = {"sigma_learning_rate": 0.1, "extent": 2.5, "order": 1, "learn_sigma": False}
+    model = build(name, input_shape=(*size(name), 3), sigma=1.5, **given)
+    layers = [layer for layer in model.layers if isinstance(layer, (NJetConv2D, NJetDepthwiseConv2D))]
+    assert layers
+    for layer in layers:
+        assert {argument: getattr(layer, argument) for argument in given} == given
+        np.testing.assert_allclose(layer.sigma_numbers(), 1.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in COMPILED if "EfficientNet" not in name])
+def test_without_an_activation_it_puts_out_logits(name):
+    model = randomize(build(name, input_shape=(*size(name), 3)))
+    logits = build(name, input_shape=(*size(name), 3), classifier_activation=None)
+    logits.set_weights(model.get_weights())
+    x = images(name)
+    given = to_numpy(logits(x))
+    exponentials = np.exp(given - given.max(axis=1, keepdims=True))
+    expected = exponentials / exponentials.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(to_numpy(model(x)), expected, atol=1e-5)
 
 
 RELOAD = """

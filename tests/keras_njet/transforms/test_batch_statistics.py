@@ -175,3 +175,23 @@ def test_images_of_which_nothing_counts_are_an_error():
     with pytest.raises(ValueError, match=r"of which something counts. Received: none for layer='normalize'$"):
         adapt_batch_statistics(model, np.zeros((2, 4, 1), "float32"), verbose=0)
     np.testing.assert_array_equal(to_numpy(normalization.moving_mean), [0.0])
+
+
+def test_several_inputs_and_renormalisation():
+    one, other = keras.Input((8, 6, 2)), keras.Input((4,))
+    normalised = keras.layers.BatchNormalization(name="maps")(one)
+    renormalised = keras.layers.BatchNormalization(renorm=True, name="vector")(other)
+    model = keras.Model([one, other], [normalised, renormalised])
+    vectors = RNG.normal(1.0, 2.0, (23, 4)).astype("float32")
+    adapt_batch_statistics(model, [IMAGES, vectors], batch_size=10, verbose=0)
+    assert_adapted(model, {"maps": (IMAGES.mean((0, 1, 2)), IMAGES.var((0, 1, 2)))})
+    assert_adapted(model, {"vector": (vectors.mean(0), vectors.var(0))})
+    layer = model.get_layer("vector")
+    np.testing.assert_allclose(to_numpy(layer.moving_stddev), np.sqrt(vectors.var(0) + layer.epsilon), rtol=1e-4)
+
+
+def test_a_loader_of_torch():
+    data = pytest.importorskip("torch.utils.data")
+    model = network()
+    adapt_batch_statistics(model, data.DataLoader([(image, 0) for image in IMAGES], batch_size=5), verbose=0)
+    assert_adapted(model, by_hand(model, IMAGES))

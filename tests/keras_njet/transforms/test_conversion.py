@@ -113,7 +113,10 @@ def test_filters_of_unequal_sizes_are_met_better_by_a_sigma_for_each_axis(layer,
         assert row.sigma == pytest.approx(np.max(fitted.sigma))
         assert row.error == pytest.approx(fitted.error)
         errors[isotropic] = row.error
-        assert_same_predictions(model, converted, 2, *sizes, 2, tolerance=3 * row.error + 1e-5)
+        met = type(layer)(3, fitted.reconstruction.shape[:-2], padding="same")
+        approximation = keras.Sequential([keras.Input((*sizes, 2)), met])
+        met.set_weights([fitted.reconstruction, layer.weights[1]])
+        assert_same_predictions(approximation, converted, 2, *sizes, 2, tolerance=5e-4)
         # At a σ far below a pixel coefficients are in the thousands, and cancel: more rounding than usual.
         assert_same_predictions(converted, freeze(converted), 2, *sizes, 2, tolerance=5e-4)
     assert errors[False] < 0.95 * errors[True]
@@ -345,3 +348,24 @@ def test_a_backbone_of_keras_hub():
     converted, report = convert(backbone, layers=3, return_report=True)
     assert report
     np.testing.assert_allclose(converted.predict(x, verbose=0), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_arguments_of_the_scales_reach_the_layers():
+    model = keras.Sequential([keras.Input((9, 9, 2)), keras.layers.Conv2D(3, 3, padding="same", name="conv")])
+    layer = convert(model, learn_sigma=False, extent=3.0, max_error=1.0).get_layer("conv")
+    assert (layer.extent, layer.learn_sigma, layer.log2_sigma.trainable) == (3.0, False, False)
+    fitted = fit_filters(model.get_layer("conv").kernel, order=4, extent=3.0)
+    np.testing.assert_allclose(to_numpy(layer.coefficients), fitted.coefficients, rtol=1e-4, atol=1e-5)
+    assert convert(model).get_layer("conv").log2_sigma.trainable
+
+
+def test_filters_that_see_different_channels_keep_one_sigma():
+    inputs = keras.Input((9, 9, 4))
+    x = keras.layers.Conv2D(4, 3, padding="same", groups=2, name="grouped")(inputs)
+    x = keras.layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2, name="several")(x)
+    x = keras.layers.DepthwiseConv2D(3, padding="same", name="single")(x)
+    model = keras.Model(inputs, keras.layers.Conv2D(3, 3, padding="same", name="plain")(x))
+    converted = convert(model, sigma_sharing="filter")
+    shapes = {name: tuple(converted.get_layer(name).sigma.shape) for name in ("grouped", "several", "single", "plain")}
+    assert shapes == {"grouped": (), "several": (), "single": (8,), "plain": (3,)}
+    assert_same_predictions(model, converted, 2, 9, 9, 4, tolerance=0.02)  # large coefficients cancel

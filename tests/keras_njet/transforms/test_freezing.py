@@ -270,3 +270,14 @@ def test_a_pyramid_with_a_rate_twice():
     model = keras.Sequential([keras.Input((8, 8, 1)), layer])
     x = np.random.default_rng(0).normal(size=(1, 8, 8, 1)).astype("float32")
     np.testing.assert_allclose(to_numpy(freeze(model)(x)), to_numpy(model(x)), atol=1e-5)
+
+
+def test_a_layer_as_activation_of_a_layer_that_subsamples(tmp_path):
+    activation = keras.layers.PReLU(shared_axes=[1, 2], alpha_initializer=keras.initializers.Constant(0.3))
+    layer = NJetConv2D(4, sigma=1.7, subsample_rate=3.0, activation=activation, name="njet")
+    frozen = assert_frozen(one_layer(layer, 13, 12, 2), 2, 13, 12, 2)
+    x = images(2, 13, 12, 2)
+    expected = to_numpy(frozen(x))
+    assert (expected < 0).any()  # where the activation shows
+    frozen.save(tmp_path / "frozen.keras")
+    np.testing.assert_allclose(to_numpy(keras.models.load_model(tmp_path / "frozen.keras")(x)), expected, atol=1e-6)

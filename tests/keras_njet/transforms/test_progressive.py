@@ -147,3 +147,12 @@ def test_images_are_resized_in_the_data_format_of_the_model(monkeypatch):
     x, y = np.zeros((4, 1, 16, 12), "float32"), np.zeros((4, 2), "float32")
     fit_progressively(model, x, y, factors=(0.5,), epochs=(1,), verbose=0)
     assert shapes == [(4, 1, 8, 6)]
+
+
+def test_the_momentum_goes_on_from_stage_to_stage():
+    model, other = network(), network()
+    options = {"batch_size": 8, "shuffle": False, "verbose": 0}
+    fit_progressively(model, IMAGES, LABELS, factors=(1.0, 1.0), epochs=(2, 2), **options)
+    other.fit(IMAGES, LABELS, epochs=4, **options)
+    for ours, theirs in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)

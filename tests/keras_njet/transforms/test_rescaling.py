@@ -287,6 +287,25 @@ def test_a_converted_network():
     assert {type(rescaled.get_layer(name)) for name in ("conv", "depthwise")} == {NJetConv2D, NJetDepthwiseConv2D}
 
 
+@pytest.mark.parametrize("kind", [keras.layers.CenterCrop, keras.layers.RandomCrop, keras.layers.Resizing])
+def test_sizes_of_crops_grow(kind):
+    model = keras.Sequential([keras.Input((20, 24, 1)), kind(10, 15, name="sized"), NJetConv2D(2)])
+    sized = rescale(model, 2.0).get_layer("sized")
+    assert type(sized) is kind
+    assert (sized.height, sized.width) == (20, 30)
+
+
+def test_the_report_is_logged(caplog):
+    with caplog.at_level("INFO", logger="keras_njet"):
+        _, report = rescale(classifier(12, 12), 2.0, return_report=True)
+    assert str(report) in caplog.text
+    caplog.clear()
+    inputs = keras.Input((16, 16, 2))
+    with caplog.at_level("INFO", logger="keras_njet"):
+        _, rows = convert(keras.Model(inputs, plain(inputs)), max_error=1.0, return_report=True)
+    assert [str(row) for row in rows] == [record.getMessage() for record in caplog.records]
+
+
 def test_layers_that_do_not_follow_are_named_together():
     inputs = keras.Input((16, 16, 2))
     x = plain(NJetConv2D(2)(inputs))
