@@ -193,7 +193,7 @@ def learnable_spacings(filters, size, weights):
 def print_table(rows):
     """Prints a line for each workload, with a column for each σ."""
     for key, title in (("ratio", "forward + backward"), ("predict_ratio", "predict")):
-        if not any(key in row for row in rows):
+        if key != "ratio" and not any(key in row for row in rows):
             continue
         sigmas = sorted({row["sigma"] for row in rows})
         measured_with = "; ".join(dict.fromkeys(row["versions"] for row in rows))
