@@ -191,11 +191,17 @@ def evaluate(model, method, factor, data, seed):
     if method == "images resized back":
         x = images.resize(x, data.size)
     prepared = prepare(model, method, factor, data, seed)
-    prepared.predict(x[:BATCH_SIZE], batch_size=BATCH_SIZE, verbose=0)  # which compiles
+    batch_size = batch_size_at(factor)
+    prepared.predict(x[:batch_size], batch_size=batch_size, verbose=0)  # which compiles
     start = time.perf_counter()
-    predicted = prepared.predict(x, batch_size=BATCH_SIZE, verbose=0)
+    predicted = prepared.predict(x, batch_size=batch_size, verbose=0)
     seconds = time.perf_counter() - start
     return float(np.mean(predicted.argmax(-1) == data.test[1])), 1000 * seconds / len(x)
+
+
+def batch_size_at(factor):
+    """How many images are worked on at a time: fewer large ones, as five channels of large images need gigabytes."""
+    return round(BATCH_SIZE / max(1.0, factor))
 
 
 def prepare(model, method, factor, data, seed):
@@ -221,13 +227,13 @@ def prepare(model, method, factor, data, seed):
     if "statistics" in method or method == "last layer tuned":
         normalizations = [layer for layer in prepared.layers if isinstance(layer, keras.layers.BatchNormalization)]
         kept = [(layer, layer.get_weights()) for layer in normalizations[1:] if "first layer" in method]
-        keras_njet.adapt_batch_statistics(prepared, data.statistics(factor), batch_size=BATCH_SIZE, verbose=0)
+        keras_njet.adapt_batch_statistics(prepared, data.statistics(factor), batch_size=batch_size_at(factor), verbose=0)
         for layer, weights in kept:
             layer.set_weights(weights)
     if method == "last layer tuned":
         keras.utils.set_random_seed(seed)
         tune_last_layer(prepared, *data.to_tune_on(factor))
-        keras_njet.adapt_batch_statistics(prepared, data.statistics(factor), batch_size=BATCH_SIZE, verbose=0)
+        keras_njet.adapt_batch_statistics(prepared, data.statistics(factor), batch_size=batch_size_at(factor), verbose=0)
     return prepared
 
 
