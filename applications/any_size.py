@@ -227,13 +227,17 @@ def prepare(model, method, factor, data, seed):
     if "statistics" in method or method == "last layer tuned":
         normalizations = [layer for layer in prepared.layers if isinstance(layer, keras.layers.BatchNormalization)]
         kept = [(layer, layer.get_weights()) for layer in normalizations[1:] if "first layer" in method]
-        keras_njet.adapt_batch_statistics(prepared, data.statistics(factor), batch_size=batch_size_at(factor), verbose=0)
+        keras_njet.adapt_batch_statistics(
+            prepared, data.statistics(factor), batch_size=batch_size_at(factor), verbose=0
+        )
         for layer, weights in kept:
             layer.set_weights(weights)
     if method == "last layer tuned":
         keras.utils.set_random_seed(seed)
         tune_last_layer(prepared, *data.to_tune_on(factor))
-        keras_njet.adapt_batch_statistics(prepared, data.statistics(factor), batch_size=batch_size_at(factor), verbose=0)
+        keras_njet.adapt_batch_statistics(
+            prepared, data.statistics(factor), batch_size=batch_size_at(factor), verbose=0
+        )
     return prepared
 
 

@@ -60,6 +60,14 @@ def parse_arguments(given=None):
             f"resnet101 sees photographs: expected --backbone resnet32, or --dataset {' or '.join(DATASETS[1:])}. "
             f"Received: --dataset {arguments.dataset}"
         )
+    is_njet, is_deeplab = arguments.model.startswith("NJet"), arguments.model.endswith("DeepLabV2")
+    for option, is_given, has_it in (
+        ("--order", arguments.order is not None, is_njet),
+        ("--tied", arguments.tied, is_deeplab and not is_njet),
+        ("--backbone-weights", arguments.backbone_weights is not None, is_deeplab and arguments.backbone != "resnet32"),
+    ):
+        if is_given and not has_it:
+            parser.error(f"this network has no {option}. Received: --model {arguments.model}, {option}")
     return arguments
 
 

@@ -50,3 +50,19 @@ def test_networks_that_see_photographs_take_no_images_of_one_channel(capsys):
             train_segmentation.parse_arguments(["--model", model])
         assert "Received: --dataset multiscale_fashion_mnist" in capsys.readouterr().err
         train_segmentation.parse_arguments(["--model", model, "--backbone", "resnet32"])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "--model UNet --order 2",
+        "--model DeepLabV2 --backbone resnet32 --order 2",
+        "--model NJetDeepLabV2 --backbone resnet32 --tied",
+        "--model DeepLabV2 --backbone resnet32 --backbone-weights imagenet",
+        "--model NJetUNet --backbone-weights imagenet",
+    ],
+)
+def test_options_of_other_networks_are_refused(given, capsys):
+    with pytest.raises(SystemExit):
+        train_segmentation.parse_arguments(given.split())
+    assert "this network has no --" in capsys.readouterr().err
