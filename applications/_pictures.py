@@ -7,11 +7,13 @@ from matplotlib.figure import Figure
 # Colours of Okabe and Ito, which colour-blind people tell apart too; markers tell where there are more lines.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
 _MARKERS = "osD^vP*"
+COLOURS = len(_COLOURS)
+"""Indices from this on have colours that others have, too."""
 
 
 def style(index):
     """How the line with this index is drawn: `color` and `marker`."""
-    return {"color": _COLOURS[index % 8], "marker": _MARKERS[index % 7]}
+    return {"color": _COLOURS[index % COLOURS], "marker": _MARKERS[index % 7]}
 
 
 def draw_masks(rows, names, path):

@@ -310,7 +310,7 @@ def format_table(results):
 
 
 def plot(results, path):
-    """A curve for each method, in its colour: of the baseline dashed, of the N-Jet in full lines."""
+    """A curve for each method, in its colour: of the baseline dashed, of the N-Jet in full lines, or dotted."""
     chosen = results["configuration"]
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
@@ -318,7 +318,9 @@ def plot(results, path):
         factors = [float(factor) for factor in accuracies]
         means = [np.mean(values) for values in accuracies.values()]
         deviations = [_tables.deviation(values) for values in accuracies.values()]
-        style = {"linestyle": "--" if network == "NIN" else "-", **_pictures.style(_names().index(method))}
+        index = _names().index(method)
+        kind = "--" if network == "NIN" else "-" if index < _pictures.COLOURS else ":"
+        style = {"linestyle": kind, **_pictures.style(index)}
         label = f"{NAMES[network]}, {method}"
         axes.errorbar(factors, means, deviations, markersize=5, capsize=3, label=label, **style)
     axes.set_xscale("log", base=2)

@@ -141,8 +141,11 @@ CLAIMS = [  # a page, a sentence of it, and the figures in it
     ("applications/unet/README.md", "| `UNet`, 3×3 | 4 | 0, 1 | {} |", lambda: of_u_nets("UNet")),
     ("applications/unet/README.md", "| `NJetUNet`, order 2 | 4 | 0, 1 | {} |", lambda: of_u_nets("NJetUNet-order2")),
     ("applications/deeplab/README.md", "over the 11 classes {:.3f}", lambda: [of_network(CAMVID, "test_miou")]),
-    ("applications/any_size/README.md", "has {}, {} and {} at ×1.5, ×2 and ×3", lambda: of_seeds("1.5", "2", "3")),
-    ("applications/any_size/README.md", "×3, beside {} at its own size. Images", lambda: of_seeds("1")),
+    (
+        "applications/any_size/README.md",
+        "has {}, {}, {} and {} at ×1.41, ×2, ×2.83 and ×4, beside {} at its own size. With images",
+        lambda: of_seeds("1.41", "2", "2.83", "4", "1"),
+    ),
     ("applications/any_size/README.md", "keep {} and {} there, sampled ones {} and {}", at_smaller_sizes),
 ]
 
