@@ -90,15 +90,15 @@ def fit_filters(
     order = _arguments.integer("order", order, least=0)
     extent = _arguments.positive("extent", extent)
     _arguments.one_of("sigma_sharing", sigma_sharing, ("layer", "filter"))
-    given, kernels = kernels, _arguments.finite_numbers(kernels)
-    if kernels is None or not 3 <= kernels.ndim <= 5:
-        found = f".shape={tuple(given.shape)}" if hasattr(given, "shape") else f"={given!r}"
+    filters = _arguments.finite_numbers(kernels)
+    if filters is None or not 3 <= filters.ndim <= 5:
+        received = f".shape={tuple(kernels.shape)}" if hasattr(kernels, "shape") else f"={kernels!r}"
         raise ValueError(
             "`kernels` must be finite numbers of shape (*sizes, channels, filters), with one to three sizes. "
-            f"Received: kernels{found}"
+            f"Received: kernels{received}"
         )
-    axes = kernels.ndim - 2
-    kernels = _centred(kernels, isotropic)
+    axes = filters.ndim - 2
+    kernels = _centred(filters, isotropic)
     parts = [kernels] if sigma_sharing == "layer" else np.split(kernels, kernels.shape[-1], axis=-1)
     if sigma is not None:
         found = np.tile(_given(sigma, axes, isotropic), (len(parts), 1))
