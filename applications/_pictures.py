@@ -5,15 +5,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 # Colours of Okabe and Ito, which colour-blind people tell apart too; markers tell where there are more lines.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
 _MARKERS = "osD^vP*"
-COLOURS = len(_COLOURS)
-"""Indices from this on have colours that others have, too."""
 
 
 def style(index):
     """How the line with this index is drawn: `color` and `marker`."""
-    return {"color": _COLOURS[index % COLOURS], "marker": _MARKERS[index % 7]}
+    return {"color": COLOURS[index % len(COLOURS)], "marker": _MARKERS[index % 7]}
 
 
 def draw_masks(rows, names, path):

@@ -40,7 +40,7 @@ def run(arguments, measure, report=None):
             raise
         if report is not None:
             report(results, arguments.out)
-        _write(arguments.out / "results.json", results)  # last but what is of use to a run that has not ended
+        _write(arguments.out / "results.json", results)  # says that the run has ended; the rest is of no more use
         (arguments.out / ROWS).unlink(missing_ok=True)
         shutil.rmtree(arguments.out / BACKUP, ignore_errors=True)
     return results

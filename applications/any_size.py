@@ -227,17 +227,16 @@ def prepare(model, method, factor, data, seed):
     if "statistics" in method or method == "last layer tuned":
         normalizations = [layer for layer in prepared.layers if isinstance(layer, keras.layers.BatchNormalization)]
         kept = [(layer, layer.get_weights()) for layer in normalizations[1:] if "first layer" in method]
-        keras_njet.adapt_batch_statistics(
-            prepared, data.statistics(factor), batch_size=batch_size_at(factor), verbose=0
+        adapt = functools.partial(
+            keras_njet.adapt_batch_statistics, prepared, data.statistics(factor), batch_size_at(factor), verbose=0
         )
+        adapt()
         for layer, weights in kept:
             layer.set_weights(weights)
-    if method == "last layer tuned":
-        keras.utils.set_random_seed(seed)
-        tune_last_layer(prepared, *data.to_tune_on(factor))
-        keras_njet.adapt_batch_statistics(
-            prepared, data.statistics(factor), batch_size=batch_size_at(factor), verbose=0
-        )
+        if method == "last layer tuned":
+            keras.utils.set_random_seed(seed)
+            tune_last_layer(prepared, *data.to_tune_on(factor))
+            adapt()
     return prepared
 
 
@@ -319,7 +318,7 @@ def plot(results, path):
         means = [np.mean(values) for values in accuracies.values()]
         deviations = [_tables.deviation(values) for values in accuracies.values()]
         index = _names().index(method)
-        kind = "--" if network == "NIN" else "-" if index < _pictures.COLOURS else ":"
+        kind = "--" if network == "NIN" else "-" if index < len(_pictures.COLOURS) else ":"
         style = {"linestyle": kind, **_pictures.style(index)}
         label = f"{NAMES[network]}, {method}"
         axes.errorbar(factors, means, deviations, markersize=5, capsize=3, label=label, **style)

@@ -7,8 +7,8 @@ along, and by `keras_njet.fit_progressively`, at half and three quarters of the 
 pixels in both, as at half the size σ starts at half a pixel.
 
 Writes into --out: table.md, results.json (accuracy and seconds after each epoch) and accuracy.png. Options of
-train_classifier can be given. Seconds are those of epochs, with their validation
-and compiling; nothing else should run meanwhile.
+train_classifier can be given. Seconds are those of epochs, with their validation and compiling; nothing else should run
+meanwhile.
 """
 
 import functools

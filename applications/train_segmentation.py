@@ -54,13 +54,12 @@ def parse_arguments(given=None):
     parser.add_argument("--backbone", choices=["resnet32", "resnet101"], default="resnet101", help="DeepLabv2")
     parser.add_argument("--backbone-weights", choices=["imagenet"], help="of resnet101; default: random")
     arguments = parser.read(given)
-    photographs = arguments.dataset in segmentation.CLASSES
-    if arguments.model.endswith("DeepLabV2") and arguments.backbone == "resnet101" and not photographs:
+    is_njet, is_deeplab = arguments.model.startswith("NJet"), arguments.model.endswith("DeepLabV2")
+    if is_deeplab and arguments.backbone == "resnet101" and arguments.dataset not in segmentation.CLASSES:
         parser.error(
             f"resnet101 sees photographs: expected --backbone resnet32, or --dataset {' or '.join(DATASETS[1:])}. "
             f"Received: --dataset {arguments.dataset}"
         )
-    is_njet, is_deeplab = arguments.model.startswith("NJet"), arguments.model.endswith("DeepLabV2")
     for option, is_given, has_it in (
         ("--order", arguments.order is not None, is_njet),
         ("--tied", arguments.tied, is_deeplab and not is_njet),

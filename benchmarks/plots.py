@@ -37,14 +37,12 @@ def heat_map(folder: pathlib.Path, suffix: str = ""):
     for panel, (backend, rows) in zip(panels, results.items(), strict=False):
         ratios = [[float("nan")] * len(sigmas) for _ in workloads]
         for row in rows:
+            x, y = sigmas.index(row["sigma"]), workloads.index(row["workload"])
             if "Keras" in row["seconds"]:
-                ratios[workloads.index(row["workload"])][sigmas.index(row["sigma"])] = math.log2(row["ratio"])
+                ratios[y][x] = math.log2(row["ratio"])
+            colour = "white" if abs(ratios[y][x]) > 1.3 else "black"
+            panel.text(x, y, formatted(row), ha="center", va="center", fontsize=7, color=colour)
         panel.imshow(ratios, cmap="RdBu_r", vmin=-2, vmax=2, aspect="auto")
-        for row in rows:
-            place = sigmas.index(row["sigma"]), workloads.index(row["workload"])
-            is_dark = "Keras" in row["seconds"] and abs(math.log2(row["ratio"])) > 1.3
-            colour = "white" if is_dark else "black"
-            panel.text(*place, formatted(row), ha="center", va="center", fontsize=7, color=colour)
         panel.set(title=backend, xlabel=LABELS["sigma"])
         panel.grid(visible=False)
         panel.set_yticks(range(len(workloads)), workloads if panel is panels[0] else [], fontsize=7)

@@ -1,4 +1,7 @@
-"""Checks of constructor arguments. Each returns the value it was given, in its standard form, or raises ValueError."""
+"""Checks of constructor arguments. Each returns the value it was given, in its standard form, or raises ValueError.
+
+But `finite_numbers`, on which some are built, returns None.
+"""
 
 import functools
 import inspect
@@ -85,12 +88,16 @@ def scale(value, axes: int, isotropic: bool) -> float | tuple[float, ...]:
     return tuple(positive("sigma", one) for one in value)
 
 
-def factors(name: str, value) -> float | tuple[float, ...]:
-    """A finite number above zero, or a tuple of several that are not all equal."""
+def factors(name: str, value, axes: int | None = None) -> float | tuple[float, ...]:
+    """A finite number above zero, or a tuple of several that are not all equal, one an axis if `axes` are given."""
     if not isinstance(value, (tuple, list)):
         return positive(name, value)
     values = several(name, value, positive)
-    return values[0] if len(set(values)) == 1 else values
+    if len(set(values)) == 1:
+        return values[0]
+    if axes not in (None, len(values)):
+        raise ValueError(f"`{name}` must be a number, or {axes} of them, one an axis. Received: {name}={value!r}")
+    return values
 
 
 def unit(value, axes: int, isotropic: bool) -> float | tuple[float, ...]:

@@ -61,10 +61,7 @@ class ScaledPooling(keras.layers.Layer):
                 f"`pooling` must be a max or average pooling layer of Keras. Received: pooling={pooling!r}"
             )
         self.pooling = pooling
-        self.factor = _arguments.factors("factor", factor)
-        axes = len(pooling.pool_size)
-        if isinstance(self.factor, tuple) and len(self.factor) != axes:
-            raise ValueError(f"`factor` must be a number, or {axes} of them, one an axis. Received: factor={factor!r}")
+        self.factor = _arguments.factors("factor", factor, axes=len(pooling.pool_size))
         sizes = np.multiply(self.factor, pooling.pool_size)
         self.pool_size = tuple(rounded(float(size), least=1) for size in sizes)
         self.strides = pooling.strides
