@@ -49,7 +49,8 @@ def calling_model() -> tuple[keras.Model | None, str | None]:
 
     Found by walking up the Python frames from this call, looking at what each calls `self`. Keras' own record of the
     present call knows the model on TensorFlow and torch only, and never a model whose `train_step` calls another one.
-    In a function of the user's own no such method is among the frames; then it is the outermost model, and None.
+    In a function of the user's own no such method is among the frames, or below that of a callback; then it is the
+    outermost model, and None.
 
     Of a model that TensorFlow has distributed, each replica runs in a thread of its own, while the method that runs the
     model waits in another one.
@@ -65,6 +66,8 @@ def _calling_model(frame):
     outermost = None
     while frame is not None:
         owner = frame.f_locals.get("self")
+        if isinstance(owner, keras.callbacks.Callback):
+            break
         if isinstance(owner, keras.Model):
             if frame.f_code.co_name in _TRAINER_METHODS:
                 return owner, frame.f_code.co_name

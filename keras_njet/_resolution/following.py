@@ -17,7 +17,7 @@ What a follower does depends on where the model stands:
 |         |                                             | functions were made                |                        |
 
 When a first step begins that was due, the notes are compared with σ once more: callbacks that run at the start of an
-epoch may have changed it.
+epoch may have changed it. A training stays due while a callback, or another thread, predicts with the model.
 
 How far the evaluations of convolutions reach is noted apart (`reaches.Reaches`), and compared before every step of a
 training: where a filter has outgrown its evaluation, the function is made anew, with the sizes that it had.
@@ -120,7 +120,7 @@ class Run:
             _warn_not_followed(layer)
         if self.model is None or self.is_symbolic:
             return size_of(scale.largest(axis), *args)
-        return self._follower().size(scale, axis, size_of, *args)
+        return self._follower().size(_STEP_OF.get(self.method), scale, axis, size_of, *args)
 
     def reach(self, scale, extent: float, units: tuple[float, ...], radii: tuple[int, ...], costs: tuple) -> int:
         """Chooses a reach for the filters of a layer.
@@ -192,10 +192,17 @@ class Run:
         return self.method is None and self.is_traced and is_trained and not self.is_symbolic
 
 
-class _StepOfThread(threading.local):
-    """The step that a thread runs: the sizes that it has been given by their keys; None if it runs none."""
+class _OfThread(threading.local):
+    """Where a thread stands.
 
-    sizes = None
+    Attributes:
+        sizes: What the layers have been given in the step that it runs, by their keys; None if it runs none.
+        due: The kinds of steps whose notes are to be compared with σ before the first of them runs.
+    """
+
+    def __init__(self):
+        self.sizes = None
+        self.due = set()
 
 
 def _one_thread_at_a_time(method):
@@ -216,24 +223,23 @@ class _Follower:
         self.reaches = Reaches()
         self.limits = Limits()
         self.lock = threading.RLock()
-        self.step = _StepOfThread()
-        self.is_due = False
+        self.thread = _OfThread()
         self.graphs = {}  # on TensorFlow: step -> the graphs of its function, to be freed with it
-        for method in ("reset_metrics", "make_predict_function"):
-            setattr(model, method, self._begins_with_an_update(getattr(model, method)))
+        for method, steps in (("reset_metrics", ("train", "test")), ("make_predict_function", ("predict",))):
+            setattr(model, method, self._begins_with_an_update(getattr(model, method), steps))
 
     @_one_thread_at_a_time
-    def size(self, scale, axis, size_of, *args):
-        """The size that a layer gets."""
+    def size(self, step, scale, axis, size_of, *args):
+        """The size that a layer gets in a step of a kind; None if no method of Keras' calls it."""
         key = id(scale), axis, size_of, args
         _, noted = self.noted.setdefault(key, (scale, []))
-        is_running = self.step.sizes is not None
-        given = self.step.sizes if is_running else {}
+        is_running = self.thread.sizes is not None
+        given = self.thread.sizes if is_running else {}
         if key not in given:
             given[key] = noted[0] if is_running and noted else size_of(scale.largest(axis), *args)
         if given[key] not in noted:
             noted.append(given[key])
-        self.is_due = False
+        self.thread.due.discard(step)
         self._watch_steps()
         return given[key]
 
@@ -250,7 +256,6 @@ class _Follower:
         Args:
             begins: Whether an epoch, evaluation or prediction begins.
         """
-        self.is_due = False
         if begins:
             self.limits.tell()
         changed = [
@@ -300,18 +305,18 @@ class _Follower:
             function.function = None
         _backend.make_function(self.model, step)
         graphs = self.graphs.pop(step, set())
-        is_running = self.step.sizes is not None or _backend.graph_being_traced() is not None
+        is_running = self.thread.sizes is not None or _backend.graph_being_traced() is not None
         is_of_this_thread = isinstance(function, _Step) and function.threads == {threading.get_ident()}
         if is_of_this_thread and not is_running:
             for graph in graphs:
                 _backend.free_graphs(graph)
 
-    def _begins_with_an_update(self, method):
+    def _begins_with_an_update(self, method, steps):
         @functools.wraps(method)
         def beginning(*args, **kwargs):
             if not kwargs.get("force"):  # which asks for a new function, and nothing begins
                 self.update(begins=True)
-                self.is_due = True
+                self.thread.due.update(steps)
             return method(*args, **kwargs)
 
         return beginning
@@ -336,7 +341,8 @@ class _Step:
         follower = self.follower
         with follower.lock:
             self.threads.add(threading.get_ident())
-            is_anew = follower.is_due and follower.update()
+            is_anew = self.step in follower.thread.due and follower.update()
+            follower.thread.due.discard(self.step)
             if not is_anew and self.step == "train":
                 if self.positions is None:
                     self.positions = _backend.positions_in_state(follower.model)
@@ -344,12 +350,12 @@ class _Step:
             function = self.function
         if is_anew or function is None:  # made anew, by this thread or another one
             return _backend.functions(follower.model)[self.step](*args)
-        before, follower.step.sizes = follower.step.sizes, {}
+        before, follower.thread.sizes = follower.thread.sizes, {}
         follower.reaches.steps += 1
         try:
             return function(*args)
         finally:
-            follower.step.sizes = before
+            follower.thread.sizes = before
 
 
 def _warn_not_followed(layer):

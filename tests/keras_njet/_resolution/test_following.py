@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import threading
 import warnings
 
 import keras
@@ -248,6 +249,38 @@ def test_sigma_set_at_the_start_of_an_epoch_counts_for_this_epoch():
     model.fit(X, Y, epochs=5, batch_size=10, verbose=0, callbacks=[change])
     seen = [size for size, _ in itertools.groupby(model.get_layer("probe").seen)]
     assert seen == [sizes_for(sigma) for sigma in (1.0, 4.0, 0.65, 1.0)]
+
+
+@pytest.mark.parametrize("use", ["predict", "predict_on_batch", "evaluate", "call"])
+@pytest.mark.parametrize("in_a_thread", [False, True])
+def test_sigma_set_counts_for_this_epoch_though_the_model_was_used_before(use, in_a_thread):
+    if keras.backend.backend() == "jax" and in_a_thread:
+        pytest.skip("there Keras takes the weights from a model that trains")
+    model = build()
+    uses = {
+        "predict": lambda model: model.predict(X, verbose=0),
+        "predict_on_batch": lambda model: model.predict_on_batch(X),
+        "evaluate": lambda model: model.evaluate(X, Y, verbose=0),
+        "call": lambda model: model(X, training=False),
+    }
+
+    def change(epoch, logs):
+        if in_a_thread:
+            thread = threading.Thread(target=uses[use], args=(callback.model,))
+            thread.start()
+            thread.join()
+        else:
+            uses[use](callback.model)
+        callback.model.get_layer("njet").sigma = 4.0 if epoch == 1 else 1.0
+        del model.get_layer("probe").seen[:]
+
+    def note(epoch, logs):
+        used.append(set(model.get_layer("probe").seen))
+
+    used = []
+    callback = keras.callbacks.LambdaCallback(on_epoch_begin=change, on_epoch_end=note)
+    model.fit(X, Y, epochs=3, batch_size=10, verbose=0, callbacks=[callback])
+    assert used == [{sizes_for(sigma)} for sigma in (1.0, 4.0, 1.0)]
 
 
 def test_a_layer_made_of_layers_gets_no_warning_when_its_shape_is_inferred():
