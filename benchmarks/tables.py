@@ -168,15 +168,17 @@ def first_step():
 
 def long_run():
     """The memory of a training in which sizes change."""
-    yield from header("", "layer", "changes of size", "MB at the first third", "MB at the end", "MB a change")
+    columns = "changes of size", "MB at the first third", "MB at the end", "MB a change", "of it in use"
+    yield from header("", "layer", *columns)
     for backend, row in read("long_run").items():
         title = BACKENDS[backend]
         if not row:  # not measured
             continue
         for layer, name in (("N-Jet", "N-Jet"), ("Keras", "Conv2D, made anew as often")):
             found = row[layer]["megabytes"]
-            sizes = f"{found[len(found) // 3]:.0f}", f"{found[-1]:.0f}", f"{row[layer]['megabytes_a_change']:.1f}"
-            yield line(title, name, f"{row['epochs'] // 3}", *sizes)
+            sizes = f"{found[len(found) // 3]:.0f}", f"{found[-1]:.0f}"
+            growths = f"{row[layer]['megabytes_a_change']:.1f}", f"{row[layer]['in_use_a_change']:.3f}"
+            yield line(title, name, f"{row['epochs'] // 3}", *sizes, *growths)
             title = ""
 
 

@@ -13,7 +13,7 @@ from keras import ops
 
 import keras_njet
 from applications import _results
-from benchmarks import fit_costs, networks, tables, timing
+from benchmarks import fit_costs, long_run, networks, tables, timing
 from keras_njet import NJetConv2D, NJetDepthwiseConv2D, applications
 from keras_njet._convolution import costs
 from tests import helpers
@@ -147,9 +147,18 @@ def test_the_memory_of_a_long_run(tmp_path):
     output = run("long_run", "--epochs", 18, "--out", tmp_path)
     row = json.loads((tmp_path / f"long_run_{BACKEND}.json").read_text())
     for layer in ("N-Jet", "Keras"):
-        found = row[layer]["megabytes"]
-        assert len(found) == 6
-        assert f"| {layer} | 6 | {found[-1]:.0f} | {(found[-1] - found[2]) / 3:.1f} |" in output
+        found, in_use = row[layer]["megabytes"], row[layer]["in_use"]
+        assert len(found) == len(in_use) == 6
+        growths = f"{(found[-1] - found[2]) / 3:.1f} | {(in_use[-1] - in_use[2]) / 3:.3f}"
+        assert f"| {layer} | 6 | {found[-1]:.0f} | {growths} |" in output
+
+
+def test_memory_in_use_is_what_was_asked_for_and_not_given_back():
+    before = long_run.megabytes_in_use()
+    held = np.ones(5_000_000)
+    assert long_run.megabytes_in_use() - before == pytest.approx(40, abs=2)
+    del held
+    assert long_run.megabytes_in_use() - before == pytest.approx(0, abs=2)
 
 
 @helpers.on_torch
