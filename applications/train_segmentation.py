@@ -60,13 +60,26 @@ def parse_arguments(given=None):
             f"resnet101 sees photographs: expected --backbone resnet32, or --dataset {' or '.join(DATASETS[1:])}. "
             f"Received: --dataset {arguments.dataset}"
         )
-    for option, is_given, has_it in (
-        ("--order", arguments.order is not None, is_njet),
-        ("--tied", arguments.tied, is_deeplab and not is_njet),
-        ("--backbone-weights", arguments.backbone_weights is not None, is_deeplab and arguments.backbone != "resnet32"),
-    ):
-        if is_given and not has_it:
-            parser.error(f"this network has no {option}. Received: --model {arguments.model}, {option}")
+    is_unet, is_made = not is_deeplab, arguments.dataset == "multiscale_fashion_mnist"
+    used = {
+        "scale": is_made,
+        "crop": not is_made,
+        "filters": is_unet,
+        "levels": is_unet,
+        "kernel_size": is_unet and not is_njet,
+        "order": is_njet,
+        "tied": is_deeplab and not is_njet,
+        "backbone": is_deeplab,
+        "backbone_weights": is_deeplab and arguments.backbone == "resnet101",
+    }
+    for name, is_used in used.items():
+        value = getattr(arguments, name)
+        if value != parser.get_default(name) and not is_used:
+            option = f"--{name.replace('_', '-')}"
+            parser.error(
+                f"{option} has no effect here. Received: --model {arguments.model}, --dataset {arguments.dataset}, "
+                f"--backbone {arguments.backbone}, {option} {value}"
+            )
     return arguments
 
 
