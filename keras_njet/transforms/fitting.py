@@ -14,6 +14,9 @@ _SWEEPS = 5  # over the axes, at most
 _TIE = 1e-6  # share of the energy of the filters
 _TIE_OF_AXES = 1e-10  # smaller, as what is lost adds up over axes and sweeps
 _RANK = 1e-6  # singular values below this share of the largest count as 0
+_ENLARGEMENT = 3.0  # of images on which filters shall respond alike
+_FREQUENCIES = 15  # along an axis
+_RANK_ENLARGED = 0.03  # as _RANK: what matters less there is left alone, for it takes large coefficients
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +62,9 @@ def fit_filters(
     filters are met exactly by many scales, the largest of these is taken: its coefficients are the smallest. What an
     N-Jet filter has outside of the given ones counts as an error, too. Scales for each axis are searched for one axis
     at a time, in turn, from the best common scale on; the error is never larger than with that one.
+
+    Where several coefficients compose the same filters, those are taken with which filters of a larger σ respond to
+    enlarged images most as the given ones do to the images: see `keras_njet.rescale`. So a high order pays there, too.
 
     Args:
         kernels: Array or tensor of shape `(*sizes, channels, filters)` with one to three sizes, as the kernel of
@@ -220,14 +226,62 @@ def _orthonormal(matrix):
 def _fit(kernels, sigmas, order, extent, radii):
     """Coefficients, and the filters they compose on a grid of the given radii."""
     along = [_derivatives(sigma, order, extent, radius) for sigma, radius in zip(sigmas, radii, strict=True)]
-    basis = [
-        functools.reduce(np.multiply.outer, [derivatives[m] for derivatives, m in zip(along, orders, strict=True)])
-        for orders in derivative_orders(order, len(radii))
-    ]
-    basis = np.stack(basis, axis=-1).reshape(-1, len(basis))
+    basis = _products(along, order).reshape(-1, len(derivative_orders(order, len(radii))))
     target = _padded(kernels, radii)
     coefficients = np.linalg.lstsq(basis, target.reshape(len(basis), -1), rcond=_RANK)[0]
+    free = _null_space(basis)
+    if free.size:
+        responses, wanted = _responses(kernels, sigmas, order, extent)
+        wanted = wanted - responses @ coefficients
+        coefficients += free @ np.linalg.lstsq(responses @ free, wanted, rcond=_RANK_ENLARGED)[0]
     return coefficients.reshape(-1, *kernels.shape[-2:]), (basis @ coefficients).reshape(target.shape)
+
+
+def _products(along, order):
+    """The basis filters, or their spectra: products of derivatives, of shape (*sizes, basis)."""
+    products = [
+        functools.reduce(np.multiply.outer, [derivatives[m] for derivatives, m in zip(along, orders, strict=True)])
+        for orders in derivative_orders(order, len(along))
+    ]
+    return np.stack(products, axis=-1)
+
+
+def _null_space(basis):
+    """Orthonormal columns: the coefficients that compose filters of zeros."""
+    _, singular, right = np.linalg.svd(np.linalg.qr(basis, mode="r"))
+    return right[np.sum(singular > _RANK * singular[0]) :].T
+
+
+def _responses(kernels, sigmas, order, extent):
+    """How filters respond to waves of the frequencies that images hold, weighted by how much of each they hold.
+
+    Returns:
+        The responses of the basis filters of σ times `_ENLARGEMENT`, to waves that are enlarged likewise, of shape
+        (waves, basis); and those of the given filters, of shape (waves, filters).
+    """
+    axes = len(sigmas)
+    frequencies = 2.0 * np.pi / _FREQUENCIES * np.arange(-(_FREQUENCIES // 2), _FREQUENCIES // 2 + 1)
+    along = []
+    for sigma in sigmas:
+        radius = filter_radius(float(_ENLARGEMENT * sigma), extent)
+        derivatives = sampled_derivatives(_ENLARGEMENT * sigma, radius, order)
+        along.append(derivatives @ _waves(radius, frequencies / _ENLARGEMENT))
+    responses = _products(along, order)
+    wanted = kernels
+    for radius in _radii(kernels):
+        wanted = np.tensordot(wanted, _waves(radius, frequencies), axes=(0, 0))  # whose axis comes last
+    wanted = np.moveaxis(wanted, (0, 1), (-2, -1))
+    distances = np.sqrt(sum(np.square(np.meshgrid(*[frequencies] * axes, indexing="ij"))))
+    weights = 1.0 / np.maximum(distances, frequencies[-1] / (_FREQUENCIES // 2))  # the amplitudes in photographs
+    responses, wanted = (
+        (weights.ravel()[:, None] * values.reshape(weights.size, -1)) for values in (responses, wanted)
+    )
+    return np.concatenate([responses.real, responses.imag]), np.concatenate([wanted.real, wanted.imag])
+
+
+def _waves(radius, frequencies):
+    """exp(-iωx) on the pixels of a filter, of shape (size, frequencies)."""
+    return np.exp(-1j * np.outer(np.arange(-radius, radius + 1), frequencies))
 
 
 def _derivatives(sigma, order, extent, radius):

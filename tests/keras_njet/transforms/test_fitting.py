@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import scipy.optimize
+import scipy.signal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -271,3 +272,63 @@ def test_a_filter_of_zeros_takes_the_smallest_scale_of_its_own():
     assert fitted.sigma[1] <= fitted.sigma.min()
     np.testing.assert_array_equal(fitted.coefficients[..., 1], 0.0)
     assert fit_filters(np.zeros((3, 3, 1, 1)), order=2).error == 0.0
+
+
+def photograph(size):
+    """A periodic image with the amplitudes of photographs: those of waves are the inverse of their frequency."""
+    frequencies = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.fftfreq(size))
+    spectrum = np.fft.fft2(np.random.default_rng(1).normal(size=(size, size)))
+    return np.fft.ifft2(spectrum / np.maximum(frequencies, 1 / size)).real
+
+
+def enlarged(image, factor):
+    """The same waves on a finer grid."""
+    for axis in range(2):
+        image = scipy.signal.resample(image, factor * image.shape[axis], axis=axis)
+    return image
+
+
+def error_enlarged(kernel, coefficients, sigma, order, factor):
+    """Relative error of an N-Jet of a larger σ on an enlarged image; the filter itself sees the image."""
+    derivatives = sampled_derivatives(factor * sigma, filter_radius(factor * sigma, 2.0), order)
+    filters = [np.outer(derivatives[m], derivatives[n]) for m, n in derivative_orders(order, axes=2)]
+    image = photograph(32)
+    found = scipy.ndimage.correlate(enlarged(image, factor), np.tensordot(coefficients, filters, axes=1), mode="wrap")
+    expected = enlarged(scipy.ndimage.correlate(image, kernel, mode="wrap"), factor)
+    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize(("order", "least", "most"), [(4, 0.7, 0.3), (6, 0.7, 0.2), (8, 0.2, 0.15)])
+@pytest.mark.parametrize("factor", [2, 3])
+def test_of_all_coefficients_those_are_taken_that_serve_enlarged_images(order, least, most, factor):
+    kernels = np.random.default_rng(5).normal(size=(3, 3, 1, 12))
+    fitted = fit_filters(kernels, order)
+    assert fitted.error < 2e-3
+    radius = max(1, filter_radius(fitted.sigma, 2.0))
+    derivatives = sampled_derivatives(fitted.sigma, radius, order)
+    basis = np.stack([np.outer(derivatives[m], derivatives[n]).ravel() for m, n in derivative_orders(order, axes=2)])
+    target = fitted.target[:, :, 0].reshape(-1, kernels.shape[-1])
+    smallest = np.linalg.lstsq(basis.T, target, rcond=1e-6)[0]
+    taken = fitted.coefficients[:, 0]
+    np.testing.assert_allclose(basis.T @ taken, basis.T @ smallest, atol=1e-5)  # they compose the same filters
+    assert np.linalg.norm(taken) < 2 * np.linalg.norm(smallest)
+    errors = [
+        np.mean([error_enlarged(kernels[:, :, 0, i], each[:, i], fitted.sigma, order, factor) for i in range(12)])
+        for each in (smallest, taken)
+    ]
+    assert errors[0] > least
+    assert errors[1] < most
+
+
+@pytest.mark.parametrize(("shape", "isotropic"), [((3, 3, 3), True), ((3, 5), False)])
+def test_coefficients_for_enlarged_images_along_any_axes(shape, isotropic):
+    kernels = np.random.default_rng(2).normal(size=(*shape, 2, 3))
+    fitted = fit_filters(kernels, order=6, isotropic=isotropic)
+    sums = kernels.sum(axis=tuple(range(len(shape))))  # what constant images give
+    scales = np.broadcast_to(fitted.sigma, len(shape))
+    along = [sampled_derivatives(3 * s, filter_radius(3 * float(s), 2.0), 6).sum(axis=1) for s in scales]
+    basis = [math.prod(each[m] for each, m in zip(along, m_s, strict=True)) for m_s in derivative_orders(6, len(shape))]
+    found = np.tensordot(basis, fitted.coefficients, axes=1)
+    assert np.linalg.norm(found - sums) < 0.2 * np.linalg.norm(
+        sums
+    )  # the smallest coefficients miss them by 0.8 and more
