@@ -231,9 +231,10 @@ def _fit(kernels, sigmas, order, extent, radii):
     coefficients = np.linalg.lstsq(basis, target.reshape(len(basis), -1), rcond=_RANK)[0]
     free = _null_space(basis)
     if free.size:
-        responses, wanted = _responses(kernels, sigmas, order, extent)
-        wanted = wanted - responses @ coefficients
-        coefficients += free @ np.linalg.lstsq(responses @ free, wanted, rcond=_RANK_ENLARGED)[0]
+        of_basis, of_pixels = _responses(_radii(kernels), sigmas, order, extent)
+        choice = free @ np.linalg.pinv(of_basis @ free, rcond=_RANK_ENLARGED)
+        wanted = (choice @ of_pixels) @ kernels.reshape(of_pixels.shape[1], -1)
+        coefficients += wanted - (choice @ of_basis) @ coefficients
     return coefficients.reshape(-1, *kernels.shape[-2:]), (basis @ coefficients).reshape(target.shape)
 
 
@@ -252,31 +253,23 @@ def _null_space(basis):
     return right[np.sum(singular > _RANK * singular[0]) :].T
 
 
-def _responses(kernels, sigmas, order, extent):
+def _responses(radii, sigmas, order, extent):
     """How filters respond to waves of the frequencies that images hold, weighted by how much of each they hold.
 
     Returns:
         The responses of the basis filters of σ times `_ENLARGEMENT`, to waves that are enlarged likewise, of shape
-        (waves, basis); and those of the given filters, of shape (waves, filters).
+        (waves, basis); and those of single pixels of filters with the given radii, of shape (waves, pixels).
     """
-    axes = len(sigmas)
     frequencies = 2.0 * np.pi / _FREQUENCIES * np.arange(-(_FREQUENCIES // 2), _FREQUENCIES // 2 + 1)
     along = []
-    for sigma in sigmas:
-        radius = filter_radius(float(_ENLARGEMENT * sigma), extent)
-        derivatives = sampled_derivatives(_ENLARGEMENT * sigma, radius, order)
-        along.append(derivatives @ _waves(radius, frequencies / _ENLARGEMENT))
-    responses = _products(along, order)
-    wanted = kernels
-    for radius in _radii(kernels):
-        wanted = np.tensordot(wanted, _waves(radius, frequencies), axes=(0, 0))  # whose axis comes last
-    wanted = np.moveaxis(wanted, (0, 1), (-2, -1))
-    distances = np.sqrt(sum(np.square(np.meshgrid(*[frequencies] * axes, indexing="ij"))))
-    weights = 1.0 / np.maximum(distances, frequencies[-1] / (_FREQUENCIES // 2))  # the amplitudes in photographs
-    responses, wanted = (
-        (weights.ravel()[:, None] * values.reshape(weights.size, -1)) for values in (responses, wanted)
-    )
-    return np.concatenate([responses.real, responses.imag]), np.concatenate([wanted.real, wanted.imag])
+    for sigma in _ENLARGEMENT * np.asarray(sigmas):
+        radius = filter_radius(float(sigma), extent)
+        along.append(sampled_derivatives(sigma, radius, order) @ _waves(radius, frequencies / _ENLARGEMENT))
+    distances = np.sqrt(sum(np.square(np.meshgrid(*[frequencies] * len(radii), indexing="ij"))))
+    weights = 1.0 / np.maximum(distances, 2.0 * np.pi / _FREQUENCIES).reshape(-1, 1)  # the amplitudes in photographs
+    of_basis = weights * _products(along, order).reshape(weights.size, -1)
+    of_pixels = weights * functools.reduce(np.kron, [_waves(radius, frequencies).T for radius in radii])
+    return (np.concatenate([responses.real, responses.imag]) for responses in (of_basis, of_pixels))
 
 
 def _waves(radius, frequencies):
