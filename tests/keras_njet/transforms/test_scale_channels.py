@@ -93,7 +93,7 @@ def test_sizes_follow_the_scales_that_all_channels_share():
     channels.predict(x, verbose=0), channels.predict_channels(x)
     model.get_layer("njet").sigma = 2.6
     model.get_layer("last").sigma = 1.7
-    expected = np.stack([to_numpy(rescale(model, factor)(x)) for factor in FACTORS], axis=1)
+    expected = np.stack([rescale(model, factor).predict(x, verbose=0) for factor in FACTORS], axis=1)
     np.testing.assert_allclose(channels.predict_channels(x), expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(channels.predict(x, verbose=0), expected.max(axis=1), rtol=1e-4, atol=1e-5)
 
