@@ -53,9 +53,8 @@ def test_channels_are_rescaled_networks():
 def test_one_channel_of_factor_one_is_the_model():
     model, x = network(), images()
     for pooling in ("max", "mean", "logsumexp"):
-        np.testing.assert_allclose(
-            to_numpy(ScaleChannels(model, (1.0,), pooling)(x)), to_numpy(model(x)), rtol=1e-5, atol=1e-6
-        )
+        found = ScaleChannels(model, (1.0,), pooling).predict(x, verbose=0)
+        np.testing.assert_allclose(found, model.predict(x, verbose=0), rtol=1e-5, atol=1e-6)
 
 
 def test_it_is_trained_by_fit_with_the_scales_of_the_model():
