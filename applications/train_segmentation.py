@@ -61,7 +61,7 @@ def parse_arguments(given=None):
             f"Received: --dataset {arguments.dataset}"
         )
     is_unet, is_made = not is_deeplab, arguments.dataset == "multiscale_fashion_mnist"
-    used = {
+    used = {  # not --implementation, which changes no result, and which studies give to all networks
         "scale": is_made,
         "crop": not is_made,
         "filters": is_unet,

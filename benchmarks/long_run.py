@@ -6,7 +6,8 @@ Networks of three layers are trained by `fit`, each in a process of its own, wit
 (order 3, r = 4) whose σ goes to and fro between 1.05 and 2.55, so that filters and feature maps change, and Keras' own
 layers with filters of 7×7 pixels, whose training function is made anew as often. Growth is counted from a third of the
 epochs on: of all memory that the process has, and of what it uses of it. The rest was given back to the allocator,
-which keeps it for later; how much that is changes by chance.
+which keeps it for later; how much that is changes by chance. Python is told to take all objects from this allocator
+(PYTHONMALLOC=malloc), so that small ones are counted, too.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from benchmarks import timing
 
 LAYERS = ("N-Jet", "Keras")
 SIGMAS = (1.05, 2.55)
+ALLOCATION = {"PYTHONMALLOC": "malloc"}
 
 
 def main():
@@ -31,7 +33,7 @@ def main():
         row = {"epochs": arguments.epochs}
         for layer in LAYERS:
             options = "--layer", layer, "--epochs", arguments.epochs
-            found = row[layer] = timing.in_a_process(__file__, backend, *options, allocation={})
+            found = row[layer] = timing.in_a_process(__file__, backend, *options, allocation=ALLOCATION)
             row["versions"] = found.pop("versions")
             growths = f"{found['megabytes_a_change']:.1f} | {found['in_use_a_change']:.3f}"
             cells = f"{arguments.epochs // 3} | {found['megabytes'][-1]:.0f} | {growths}"
@@ -102,7 +104,7 @@ class _Mallinfo(ctypes.Structure):
 
 
 def megabytes_in_use():
-    """The memory that was asked for and not given back; of glibc 2.33 or later."""
+    """The memory that the allocator of C was asked for and not given back; of glibc 2.33 or later."""
     mallinfo2 = ctypes.CDLL("libc.so.6").mallinfo2
     mallinfo2.restype = _Mallinfo
     found = mallinfo2()

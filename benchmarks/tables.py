@@ -168,7 +168,7 @@ def first_step():
 
 def long_run():
     """The memory of a training in which sizes change."""
-    columns = "changes of size", "MB at the first third", "MB at the end", "MB a change", "of it in use"
+    columns = "changes of size", "MB at the first third", "MB at the end", "MB a change", "MB in use a change"
     yield from header("", "layer", *columns)
     for backend, row in read("long_run").items():
         title = BACKENDS[backend]

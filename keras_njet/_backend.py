@@ -7,7 +7,9 @@ import contextlib
 import functools
 import inspect
 import sys
+import threading
 import weakref
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -44,29 +46,45 @@ def read_value(variable) -> np.ndarray | None:
         return None
 
 
-def calling_model() -> tuple[keras.Model | None, str | None]:
-    """The model that is being run, and the name of its method that runs it: `fit`, `evaluate`, `predict` or the like.
+class Caller(NamedTuple):
+    """Who runs a layer.
 
-    Found by walking up the Python frames from this call, looking at what each calls `self`. Keras' own record of the
-    present call knows the model on TensorFlow and torch only, and never a model whose `train_step` calls another one.
-    In a function of the user's own no such method is among the frames, or below that of a callback; then it is the
-    outermost model, and None.
+    Attributes:
+        model: The model that is being run, or None.
+        method: The name of its method that runs it: `fit`, `evaluate`, `predict` or the like. None if it is run by a
+            function of the user's own; then the model is the outermost one.
+        thread: The identifier of the thread in which the method was called.
+    """
+
+    model: keras.Model | None
+    method: str | None
+    thread: int
+
+
+def calling_model() -> Caller:
+    """Finds who runs the present call.
+
+    It walks up the Python frames from this call, looking at what each calls `self`. Keras' own record of the present
+    call knows the model on TensorFlow and torch only, and never a model whose `train_step` calls another one. The
+    search ends at Keras' list of callbacks: what a callback calls is not part of the `fit` that called the callback.
 
     Of a model that TensorFlow has distributed, each replica runs in a thread of its own, while the method that runs the
     model waits in another one.
     """
-    outermost, method = _calling_model(sys._getframe(1))
-    if method is None and outermost is not None and _is_a_replica():
-        waiting = map(_calling_model, sys._current_frames().values())
-        method = next((method for model, method in waiting if model is outermost and method is not None), None)
-    return outermost, method
+    caller = Caller(*_calling_model(sys._getframe(1)), threading.get_ident())
+    if caller.method is None and caller.model is not None and _is_a_replica():
+        for thread, frame in sys._current_frames().items():
+            model, method = _calling_model(frame)
+            if model is caller.model and method is not None:
+                return Caller(model, method, thread)
+    return caller
 
 
 def _calling_model(frame):
     outermost = None
     while frame is not None:
         owner = frame.f_locals.get("self")
-        if isinstance(owner, keras.callbacks.Callback):
+        if isinstance(owner, keras.callbacks.CallbackList):
             break
         if isinstance(owner, keras.Model):
             if frame.f_code.co_name in _TRAINER_METHODS:

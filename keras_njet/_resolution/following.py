@@ -16,8 +16,9 @@ What a follower does depends on where the model stands:
 | running | a step begins                               | the first noted since the          | the step ends          |
 |         |                                             | functions were made                |                        |
 
-When a first step begins that was due, the notes are compared with σ once more: callbacks that run at the start of an
-epoch may have changed it. A training stays due while a callback, or another thread, predicts with the model.
+When the first step of an epoch, evaluation or prediction begins, the notes are compared with σ once more: callbacks
+that run at its start may have changed it. Each thread is due for itself, and for each kind of step: an epoch stays due
+while a callback, or another thread, predicts with the model.
 
 How far the evaluations of convolutions reach is noted apart (`reaches.Reaches`), and compared before every step of a
 training: where a filter has outgrown its evaluation, the function is made anew, with the sizes that it had.
@@ -29,6 +30,7 @@ Several threads may run one model. Each has steps of its own, which keep the siz
 is the same for all, and looked at by one thread at a time.
 """
 
+import collections
 import functools
 import threading
 import warnings
@@ -99,7 +101,8 @@ class Run:
         self.is_traced = _backend.is_traced(inputs)
         self.batch_size = inputs.shape[0] if isinstance(inputs.shape[0], int) else _UNKNOWN_BATCH_SIZE
         self.is_symbolic = _backend.in_symbolic_scope()
-        self.model, self.method = _backend.calling_model()
+        self.caller = _backend.calling_model()
+        self.model, self.method, _ = self.caller
         if self.is_traced and self.method is not None:
             self._follower().note_graph(self.method)
 
@@ -120,7 +123,7 @@ class Run:
             _warn_not_followed(layer)
         if self.model is None or self.is_symbolic:
             return size_of(scale.largest(axis), *args)
-        return self._follower().size(_STEP_OF.get(self.method), scale, axis, size_of, *args)
+        return self._follower().size(self.caller, scale, axis, size_of, *args)
 
     def reach(self, scale, extent: float, units: tuple[float, ...], radii: tuple[int, ...], costs: tuple) -> int:
         """Chooses a reach for the filters of a layer.
@@ -192,12 +195,12 @@ class Run:
         return self.method is None and self.is_traced and is_trained and not self.is_symbolic
 
 
-class _OfThread(threading.local):
+class _OfThread:
     """Where a thread stands.
 
     Attributes:
         sizes: What the layers have been given in the step that it runs, by their keys; None if it runs none.
-        due: The kinds of steps whose notes are to be compared with σ before the first of them runs.
+        due: The kinds of steps ("train", ...) before whose first step the notes must be compared with σ once more.
     """
 
     def __init__(self):
@@ -223,23 +226,29 @@ class _Follower:
         self.reaches = Reaches()
         self.limits = Limits()
         self.lock = threading.RLock()
-        self.thread = _OfThread()
+        self.threads = collections.defaultdict(_OfThread)  # by their identifiers
         self.graphs = {}  # on TensorFlow: step -> the graphs of its function, to be freed with it
-        for method, steps in (("reset_metrics", ("train", "test")), ("make_predict_function", ("predict",))):
-            setattr(model, method, self._begins_with_an_update(getattr(model, method), steps))
+        for method in ("reset_metrics", "make_predict_function"):
+            setattr(model, method, self._begins_with_an_update(getattr(model, method)))
 
     @_one_thread_at_a_time
-    def size(self, step, scale, axis, size_of, *args):
-        """The size that a layer gets in a step of a kind; None if no method of Keras' calls it."""
+    def size(self, caller, scale, axis, size_of, *args):
+        """The size that a layer gets.
+
+        Args:
+            caller: Who runs the layer, as of `_backend.calling_model`.
+            scale, axis, size_of, *args: As in `Run.size`.
+        """
         key = id(scale), axis, size_of, args
         _, noted = self.noted.setdefault(key, (scale, []))
-        is_running = self.thread.sizes is not None
-        given = self.thread.sizes if is_running else {}
+        thread = self.threads[caller.thread]
+        is_running = thread.sizes is not None
+        given = thread.sizes if is_running else {}
         if key not in given:
             given[key] = noted[0] if is_running and noted else size_of(scale.largest(axis), *args)
         if given[key] not in noted:
             noted.append(given[key])
-        self.thread.due.discard(step)
+        thread.due.discard(_STEP_OF.get(caller.method))
         self._watch_steps()
         return given[key]
 
@@ -305,18 +314,19 @@ class _Follower:
             function.function = None
         _backend.make_function(self.model, step)
         graphs = self.graphs.pop(step, set())
-        is_running = self.thread.sizes is not None or _backend.graph_being_traced() is not None
+        is_running = self.threads[threading.get_ident()].sizes is not None or _backend.graph_being_traced() is not None
         is_of_this_thread = isinstance(function, _Step) and function.threads == {threading.get_ident()}
         if is_of_this_thread and not is_running:
             for graph in graphs:
                 _backend.free_graphs(graph)
 
-    def _begins_with_an_update(self, method, steps):
+    def _begins_with_an_update(self, method):
         @functools.wraps(method)
         def beginning(*args, **kwargs):
             if not kwargs.get("force"):  # which asks for a new function, and nothing begins
                 self.update(begins=True)
-                self.thread.due.update(steps)
+                step = _STEP_OF.get(_backend.calling_model().method)
+                self.threads[threading.get_ident()].due |= {step} if step else {"train", "test", "predict"}
             return method(*args, **kwargs)
 
         return beginning
@@ -341,8 +351,9 @@ class _Step:
         follower = self.follower
         with follower.lock:
             self.threads.add(threading.get_ident())
-            is_anew = self.step in follower.thread.due and follower.update()
-            follower.thread.due.discard(self.step)
+            thread = follower.threads[threading.get_ident()]
+            is_anew = self.step in thread.due and follower.update()
+            thread.due.discard(self.step)
             if not is_anew and self.step == "train":
                 if self.positions is None:
                     self.positions = _backend.positions_in_state(follower.model)
@@ -350,12 +361,12 @@ class _Step:
             function = self.function
         if is_anew or function is None:  # made anew, by this thread or another one
             return _backend.functions(follower.model)[self.step](*args)
-        before, follower.thread.sizes = follower.thread.sizes, {}
+        before, thread.sizes = thread.sizes, {}
         follower.reaches.steps += 1
         try:
             return function(*args)
         finally:
-            follower.thread.sizes = before
+            thread.sizes = before
 
 
 def _warn_not_followed(layer):

@@ -99,7 +99,7 @@ class SafeSubsample(NJetLayer):
     def find_source(self, model: keras.Model | None = None) -> BaseNJetConv:
         """The N-Jet layer that decides, looked up in `model`, or else in the model that is running, if by name."""
         if isinstance(self._source.layer, str):
-            self._source.layer = _innermost(model or calling_model()[0], self, self._source.layer)
+            self._source.layer = _innermost(model or calling_model().model, self, self._source.layer)
             self._source.layer.check_one_sigma()
         return self._source.layer
 

@@ -14,7 +14,8 @@ _SWEEPS = 5  # over the axes, at most
 _TIE = 1e-6  # share of the energy of the filters
 _TIE_OF_AXES = 1e-10  # smaller, as what is lost adds up over axes and sweeps
 _RANK = 1e-6  # singular values below this share of the largest count as 0
-_ENLARGEMENT = 3.0  # of images on which filters shall respond alike
+_RANK_NULL = 1e-12  # those of coefficients that compose nothing at all
+_ENLARGEMENT = 3  # of images on which filters shall respond alike
 _FREQUENCIES = 15  # along an axis
 _RANK_ENLARGED = 0.03  # as _RANK: what matters less there is left alone, for it takes large coefficients
 
@@ -59,12 +60,13 @@ def fit_filters(
     """Approximates filters by an N-Jet: coefficients by least squares, the scale by a search (section III-B, figure 3).
 
     The squared error over all σ on a fine grid is compared, and the grid is refined around the smallest one. Where the
-    filters are met exactly by many scales, the largest of these is taken: its coefficients are the smallest. What an
-    N-Jet filter has outside of the given ones counts as an error, too. Scales for each axis are searched for one axis
-    at a time, in turn, from the best common scale on; the error is never larger than with that one.
+    filters are met exactly by many scales, the largest of these is taken, as it needs the smallest coefficients. What
+    an N-Jet filter has outside of the given ones counts as an error, too. Scales for each axis are searched for one
+    axis at a time, in turn, from the best common scale on; the error is never larger than with that one.
 
-    Where several coefficients compose the same filters, those are taken with which filters of a larger σ respond to
-    enlarged images most as the given ones do to the images: see `keras_njet.rescale`. So a high order pays there, too.
+    At a high order, several sets of coefficients can give the same filters. Then the set is taken whose filters, once σ
+    is enlarged, respond to enlarged images most like the given filters respond to the images (`keras_njet.rescale`).
+    This is why an order above the one that meets the filters can help.
 
     Args:
         kernels: Array or tensor of shape `(*sizes, channels, filters)` with one to three sizes, as the kernel of
@@ -250,20 +252,20 @@ def _products(along, order):
 def _null_space(basis):
     """Orthonormal columns: the coefficients that compose filters of zeros."""
     _, singular, right = np.linalg.svd(np.linalg.qr(basis, mode="r"))
-    return right[np.sum(singular > _RANK * singular[0]) :].T
+    return right[np.sum(singular > _RANK_NULL * singular[0]) :].T
 
 
 def _responses(radii, sigmas, order, extent):
     """How filters respond to waves of the frequencies that images hold, weighted by how much of each they hold.
 
     Returns:
-        The responses of the basis filters of σ times `_ENLARGEMENT`, to waves that are enlarged likewise, of shape
+        The responses of the basis filters, enlarged by `_ENLARGEMENT`, to waves that are enlarged likewise, of shape
         (waves, basis); and those of single pixels of filters with the given radii, of shape (waves, pixels).
     """
     frequencies = 2.0 * np.pi / _FREQUENCIES * np.arange(-(_FREQUENCIES // 2), _FREQUENCIES // 2 + 1)
     along = []
     for sigma in _ENLARGEMENT * np.asarray(sigmas):
-        radius = filter_radius(float(sigma), extent)
+        radius = filter_radius(float(sigma), extent, unit=_ENLARGEMENT)
         along.append(sampled_derivatives(sigma, radius, order) @ _waves(radius, frequencies / _ENLARGEMENT))
     distances = np.sqrt(sum(np.square(np.meshgrid(*[frequencies] * len(radii), indexing="ij"))))
     weights = 1.0 / np.maximum(distances, 2.0 * np.pi / _FREQUENCIES).reshape(-1, 1)  # the amplitudes in photographs

@@ -153,12 +153,26 @@ def test_the_memory_of_a_long_run(tmp_path):
         assert f"| {layer} | 6 | {found[-1]:.0f} | {growths} |" in output
 
 
+HELD = """
+from benchmarks import long_run
+import numpy
+before = long_run.megabytes_in_use()
+large = numpy.ones(5_000_000)
+print(long_run.megabytes_in_use() - before)
+small = [float(number) for number in range(1_000_000)]
+print(long_run.megabytes_in_use() - before)
+del large, small
+print(long_run.megabytes_in_use() - before)
+"""
+
+
+@helpers.on_torch
 def test_memory_in_use_is_what_was_asked_for_and_not_given_back():
-    before = long_run.megabytes_in_use()
-    held = np.ones(5_000_000)
-    assert long_run.megabytes_in_use() - before == pytest.approx(40, abs=2)
-    del held
-    assert long_run.megabytes_in_use() - before == pytest.approx(0, abs=2)
+    output = helpers.run("-c", HELD, **long_run.ALLOCATION)
+    large, both, nothing = map(float, output.split())
+    assert large == pytest.approx(40, abs=2)
+    assert both - large == pytest.approx(8 + 32, abs=2)  # the list, and 24 bytes an object in pieces of 32
+    assert nothing == pytest.approx(0, abs=2)
 
 
 @helpers.on_torch

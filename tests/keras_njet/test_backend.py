@@ -14,7 +14,7 @@ class Spy(keras.layers.Layer):
     """Asks during its call what the package wants to know."""
 
     def call(self, x, training=None):
-        FOUND.append((*_backend.calling_model(), _backend.is_traced(x), _backend.is_training()))
+        FOUND.append((*_backend.calling_model()[:2], _backend.is_traced(x), _backend.is_training()))
         return x
 
     def compute_output_shape(self, input_shape):
@@ -35,6 +35,35 @@ def test_the_calling_model_and_the_way_it_is_called():
     assert FOUND[-1][:3] == (model, None, False)
     spy(x)
     assert FOUND[-1][:3] == (None, None, False)
+
+
+def test_what_a_callback_calls_is_not_part_of_fit():
+    model = keras.Sequential([keras.Input((3,)), Spy(), keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    x, y = np.zeros((2, 3), "float32"), np.zeros((2, 2), "float32")
+    found = []
+
+    def call(epoch, logs):
+        callback.model(x)
+        found.append(FOUND[-1][:3])
+
+    callback = keras.callbacks.LambdaCallback(on_epoch_begin=call)
+    model.fit(x, y, verbose=0, callbacks=[callback])
+    assert found == [(callback.model, None, False)]
+
+
+def test_a_loss_that_is_a_method_of_a_callback_is_part_of_fit():
+    features = keras.Sequential([keras.Input((2,)), Spy()])
+
+    class Annealed(keras.callbacks.Callback):
+        def loss(self, y, predicted):
+            return keras.ops.mean(keras.ops.square(features(y) - features(predicted)))
+
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    annealed = Annealed()
+    model.compile("sgd", annealed.loss)
+    model.fit(np.zeros((2, 3), "float32"), np.zeros((2, 2), "float32"), verbose=0, callbacks=[annealed])
+    assert FOUND[-1][:2] == (model, "fit")
 
 
 def doubled(factor, x):

@@ -283,6 +283,36 @@ def test_sigma_set_counts_for_this_epoch_though_the_model_was_used_before(use, i
     assert used == [{sizes_for(sigma)} for sigma in (1.0, 4.0, 1.0)]
 
 
+def test_sigma_set_after_an_evaluation_within_an_epoch_counts_from_the_next_epoch_on():
+    model = build()
+
+    def change(batch, logs):
+        if len(used) == 0 and batch == 0:
+            callback.model.evaluate(X, Y, verbose=0)
+            callback.model.get_layer("njet").sigma = 4.0
+
+    def note(epoch, logs):
+        used.append(set(model.get_layer("probe").seen))
+        del model.get_layer("probe").seen[:]
+
+    used = []
+    callback = keras.callbacks.LambdaCallback(on_train_batch_end=change, on_epoch_end=note)
+    model.fit(X, Y, epochs=2, batch_size=2, verbose=0, callbacks=[callback])
+    assert used == [{sizes_for(1.0)}, {sizes_for(4.0)}]
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of TensorFlow")
+def test_replicas_that_run_in_threads_keep_the_sizes_of_an_epoch():
+    import tensorflow as tf
+
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        model = build(speed=0.3)
+    model.fit(X, Y, epochs=3, batch_size=5, verbose=0)
+    seen = [size for size, _ in itertools.groupby(model.get_layer("probe").seen)]
+    expected = [sizes_for(2.0 ** (0.3 * 2 * epoch)) for epoch in range(3)]
+    assert [size for size in seen if size != (None, None)] == expected
+
+
 def test_a_layer_made_of_layers_gets_no_warning_when_its_shape_is_inferred():
     class Block(keras.layers.Layer):
         def __init__(self):
