@@ -87,7 +87,7 @@ def convert(
         layers: Which convolutions to convert: the name of one, a list of names, a size of filters in pixels (an
             integer), or a function of a layer that returns a bool. By default all that can be.
         undilate: Whether to convert dilated convolutions, too: into N-Jet filters without gaps, whose σ is that of the
-            filters before dilation times the dilation rate. Defaults to False.
+            filters before dilation times the dilation rate, which becomes their `unit`, too. Defaults to False.
         learn_sigma: Whether the scales are trained. Defaults to True.
         sigma_learning_rate: Number ρ > 0, by which any optimizer's learning rate is multiplied for the scales. Defaults
             to 1.
@@ -173,6 +173,7 @@ class _Twin:
             "order": order,
             "sigma": float(np.max(layer.dilation_rate[0] * fitted.sigma)),
             "extent": extent,
+            "unit": layer.dilation_rate[0],
             **scales,
             "sigma_sharing": "input" if is_depthwise and sharing == "filter" else sharing,
             "padding": reach if layer.padding == "valid" else "same",
