@@ -314,8 +314,9 @@ class _Follower:
             function.function = None
         _backend.make_function(self.model, step)
         graphs = self.graphs.pop(step, set())
-        is_running = self.threads[threading.get_ident()].sizes is not None or _backend.graph_being_traced() is not None
-        is_of_this_thread = isinstance(function, _Step) and function.threads == {threading.get_ident()}
+        thread = threading.get_ident()
+        is_running = self.threads[thread].sizes is not None or _backend.graph_being_traced() is not None
+        is_of_this_thread = isinstance(function, _Step) and function.threads == {thread}
         if is_of_this_thread and not is_running:
             for graph in graphs:
                 _backend.free_graphs(graph)
@@ -326,7 +327,7 @@ class _Follower:
             if not kwargs.get("force"):  # which asks for a new function, and nothing begins
                 self.update(begins=True)
                 step = _STEP_OF.get(_backend.calling_model().method)
-                self.threads[threading.get_ident()].due |= {step} if step else {"train", "test", "predict"}
+                self.threads[threading.get_ident()].due |= {step} if step else set(_STEP_OF.values())
             return method(*args, **kwargs)
 
         return beginning
