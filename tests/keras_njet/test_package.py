@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import email
 import importlib
 import inspect
 import os
@@ -47,7 +48,7 @@ model.fit(numpy.zeros((4, 9, 9, 1)), numpy.zeros((4, 2)), verbose=0)
 def wheel(tmp_path_factory):
     """The wheel, as pip builds it, unpacked; and its size in bytes."""
     folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"  # without what is built there, which setuptools would take along
+    source = folder / "source"
     shutil.copytree(ROOT / "keras_njet", source / "keras_njet", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
@@ -70,6 +71,17 @@ def test_the_wheel_has_the_package_its_weights_and_types_and_nothing_else(wheel)
     for path in shipped.iterdir():
         assert (folder / "keras_njet" / "applications" / "weights" / path.name).read_bytes() == path.read_bytes()
     assert size < 20e6
+
+
+@on_torch
+def test_what_a_package_index_shows_has_no_link_into_the_repository(wheel):
+    (metadata,) = wheel[0].glob("*.dist-info/METADATA")
+    shown = email.message_from_string(metadata.read_text()).get_payload()
+    links = re.findall(r"\]\(([^)]*)\)", shown)
+    assert links
+    assert [link for link in links if not link.startswith("https://")] == []
+    text = re.compile(r"!\[[^\]]*\]\([^)]*\)|\]\([^)]*\)|\W")
+    assert text.sub("", shown) == text.sub("", (ROOT / "README.md").read_text())  # and nothing else is missing
 
 
 def test_the_wheel_works_with_one_backend_alone_and_changes_nothing_on_import(wheel, tmp_path):
