@@ -13,11 +13,13 @@ are, the images resized back to the size of the training, and
     N-Jet-NIN, rescaled     `keras_njet.rescale`
       + statistics          and batch statistics taken anew, from training images without their labels; or those of the
                             first layer alone, where the smallest filters are
-      + integrated          and filters integrated over pixels, with the statistics
+      + integrated          and filters integrated over pixels, with the statistics; or with those of the original
+                            size, so that no images of the other size are needed
     N-Jet-NIN, channels     `keras_njet.ScaleChannels` with factors 1, √2, 2, 2√2 and 4, pooled by their maximum; they
-                            do not know how large the images are
+                            do not know how large the images are. Filters are integrated over pixels, with statistics of
+                            the original size
       trained through them  and trained a little more, on images of the original size, through channels with factors ½,
-                            1/√2, 1, √2 and 2, of which half are left out for each image; then with statistics
+                            1/√2, 1, √2 and 2, of which half are left out for each image
 
 Writes into --out: table.md, results.json (accuracy and milliseconds an image of each network, seed, factor and method)
 and accuracy.png. Options of train_classifier can be given. A run that was interrupted goes on where it stopped.
@@ -45,6 +47,7 @@ METHODS = {
         "rescaled",
         "rescaled, statistics",
         "rescaled, integrated, statistics",
+        "rescaled, integrated, statistics of the original size",
         "scale channels",
         "scale channels, trained through them",
         "rescaled, statistics of the first layer",
@@ -217,14 +220,17 @@ def prepare(model, method, factor, data, seed):
             prepared = keras_njet.rescale(converted, factor, rescale_pooling=False)
         elif method.startswith("rescaled"):
             discretization = "integrated" if "integrated" in method else None
-            prepared = keras_njet.rescale(model, factor, discretization=discretization)
+            at_own_size = integrated_with_statistics(model, data) if "original size" in method else model
+            prepared = keras_njet.rescale(at_own_size, factor, discretization=discretization)
         elif method.startswith("scale channels"):
-            prepared = keras_njet.ScaleChannels(copy_of(model), CHANNELS)
+            trained = method.endswith("through them")
+            at_own_size = model if trained else integrated_with_statistics(model, data)
+            prepared = keras_njet.ScaleChannels(at_own_size, CHANNELS)
         elif method == "last layer tuned":
             prepared = copy_of(model)
         else:
             prepared = model
-    if "statistics" in method or method == "last layer tuned":
+    if method.endswith(("statistics", "first layer")) or method == "last layer tuned":
         normalizations = [layer for layer in prepared.layers if isinstance(layer, keras.layers.BatchNormalization)]
         kept = [(layer, layer.get_weights()) for layer in normalizations[1:] if "first layer" in method]
         adapt = functools.partial(
@@ -240,6 +246,15 @@ def prepare(model, method, factor, data, seed):
     return prepared
 
 
+def integrated_with_statistics(model, data):
+    """A copy of a network that needs no statistics of each size: its filters are integrated over pixels."""
+    import keras_njet
+
+    copy = keras_njet.rescale(model, 1.0, discretization="integrated")
+    keras_njet.adapt_batch_statistics(copy, data.statistics(1.0), batch_size=BATCH_SIZE, verbose=0)
+    return copy
+
+
 def trained_through_channels(model, data, arguments, seed):
     """A copy of a network that has been trained a little more, so that channels of all scales are right or silent."""
     import keras
@@ -248,7 +263,7 @@ def trained_through_channels(model, data, arguments, seed):
 
     keras.utils.set_random_seed(seed)
     x, y = data.to_tune_on(1.0)
-    trained = copy_of(model)
+    trained = integrated_with_statistics(model, data)
     channels = keras_njet.ScaleChannels(trained, TRAINED_CHANNELS, dropout=0.5, seed=seed)
     steps = arguments.channel_epochs * -(-len(x) // BATCH_SIZE)
     channels.compile(

@@ -1,5 +1,6 @@
 """`ScaleChannels`, one set of weights at several scales."""
 
+import math
 import types
 
 import keras
@@ -24,7 +25,9 @@ class ScaleChannels(keras.Model):
     others. What comes before the first of these is computed once. Everything else costs as much in each channel as
     in `model`, since neither feature maps nor the number of products with matrices depend on the factor.
 
-    Batch normalisation has one mean and one variance for all channels.
+    Batch normalisation has one mean and one variance for all channels: those of the channel whose factor is nearest to 1,
+    in training those of the batch there, and in the other channels what is stored. So a channel of the wrong scale sees
+    in training what it sees later; normalised by itself it would seem right, and never learn to be silent.
 
     Args:
         model: Functional or sequential Keras model with N-Jet layers that has been built, and whose output does not
@@ -80,7 +83,11 @@ class ScaleChannels(keras.Model):
 
     def call(self, inputs, training=None, pooled=True):
         shared = _Shared(inputs, is_training() if training is None else training)
-        outputs = ops.stack([shared.run(channel, self.model, inputs) for channel in self._hidden.channels], axis=1)
+        channels = self._hidden.channels
+        own = min(channels, key=lambda channel: abs(math.log(channel.factor)))
+        by_channel = {own: shared.run(own, self.model, inputs, normalizing=True)}
+        by_channel |= {channel: shared.run(channel, self.model, inputs) for channel in channels if channel is not own}
+        outputs = ops.stack([by_channel[channel] for channel in channels], axis=1)
         if not pooled:
             return outputs
         kept = None
@@ -155,7 +162,8 @@ class _Channel:
             if is_graph(layer):
                 return self.run(layer, args[0], shared)
             shared.calls += 1
-            kwargs = call_arguments(layer, kwargs, shared.training)
+            stored = isinstance(layer, keras.layers.BatchNormalization) and not shared.normalizing
+            kwargs = call_arguments(layer, kwargs, False if stored else shared.training)
             if self.plan.depends_on_factor(layer):
                 if isinstance(layer, NJetLayer):
                     return layer(*args, **{**kwargs, "factor": self.factor * kwargs.get("factor", 1.0)})
@@ -179,13 +187,14 @@ class _Shared:
 
     def __init__(self, inputs, training):
         self.training = training
+        self.normalizing = False  # whether the present channel is that whose batch statistics count
         self.calls = 0  # so far, in the present channel: they are the same in all, and in the same order
         self.tensors = {id(tensor): tensor for tensor in keras.tree.flatten(inputs)}
         self.results = {}
 
-    def run(self, channel, graph, inputs):
+    def run(self, channel, graph, inputs, normalizing=False):
         """The outputs of a channel."""
-        self.calls = 0
+        self.calls, self.normalizing = 0, normalizing
         return channel.run(graph, inputs, self)
 
     def call(self, layer, *args, **kwargs):

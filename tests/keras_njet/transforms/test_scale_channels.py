@@ -86,6 +86,22 @@ def test_layers_after_dropout_are_trained_too():
         assert np.abs(to_numpy(layer.moving_mean) - mean).max() > 1e-4
 
 
+@pytest.mark.parametrize("factors", [(1.0, 1.5), (0.7, 1.1, 1.6)])
+def test_batch_statistics_are_those_of_the_channel_of_the_own_size(factors):
+    """The others are normalised in training as they are later, by what is stored."""
+    model, x = network(), images()
+    model.layers[3].moving_mean.assign([0.1, 0.2, 0.3, 0.4])
+    own = min(factors, key=lambda factor: abs(np.log(factor)))
+    before, normalization = to_numpy(rescale(model, own).layers[2](model.layers[1](x))), model.layers[3]
+    moved = 0.99 * to_numpy(normalization.moving_mean) + 0.01 * before.mean(axis=(0, 1, 2))
+    trained = to_numpy(ScaleChannels(model, factors)(x, training=True, pooled=False))
+    each = ScaleChannels(model, factors).predict_channels(x)
+    for index, factor in enumerate(factors):
+        change = np.abs(trained[:, index] - each[:, index]).max()
+        assert (change > 0.01) if factor == own else (change < 1e-5)
+    np.testing.assert_allclose(to_numpy(normalization.moving_mean), moved, rtol=1e-4)
+
+
 def test_sizes_follow_the_scales_that_all_channels_share():
     model, x = network(normalize=False), images(size=64)
     channels = ScaleChannels(model, FACTORS)
