@@ -25,9 +25,9 @@ class ScaleChannels(keras.Model):
     others. What comes before the first of these is computed once. Everything else costs as much in each channel as
     in `model`, since neither feature maps nor the number of products with matrices depend on the factor.
 
-    Batch normalisation has one mean and one variance for all channels: those of the channel whose factor is nearest to 1,
-    in training those of the batch there, and in the other channels what is stored. So a channel of the wrong scale sees
-    in training what it sees later; normalised by itself it would seem right, and never learn to be silent.
+    Batch normalisation has one mean and one variance for all channels: those of the channel whose factor is nearest to
+    1. In training it takes them from the batch there, and what is stored in the other channels. So a channel of the
+    wrong scale sees in training what it sees later; normalised by itself it would never learn to be silent.
 
     Args:
         model: Functional or sequential Keras model with N-Jet layers that has been built, and whose output does not
