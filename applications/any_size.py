@@ -19,7 +19,7 @@ are, the images resized back to the size of the training, and
                             do not know how large the images are. Filters are integrated over pixels, with statistics of
                             the original size
       trained through them  and trained a little more, on images of the original size, through channels with factors ½,
-                            1/√2, 1, √2 and 2, of which half are left out for each image
+                            1/√2, 1, √2 and 2, of which half are left out for each image; batch normalisation is frozen
 
 Writes into --out: table.md, results.json (accuracy and milliseconds an image of each network, seed, factor and method)
 and accuracy.png. Options of train_classifier can be given. A run that was interrupted goes on where it stopped.
@@ -264,6 +264,9 @@ def trained_through_channels(model, data, arguments, seed):
     keras.utils.set_random_seed(seed)
     x, y = data.to_tune_on(1.0)
     trained = integrated_with_statistics(model, data)
+    for layer in trained.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
     channels = keras_njet.ScaleChannels(trained, TRAINED_CHANNELS, dropout=0.5, seed=seed)
     steps = arguments.channel_epochs * -(-len(x) // BATCH_SIZE)
     channels.compile(
@@ -271,7 +274,6 @@ def trained_through_channels(model, data, arguments, seed):
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
     channels.fit(x, y, batch_size=BATCH_SIZE, epochs=arguments.channel_epochs, verbose=2)
-    keras_njet.adapt_batch_statistics(trained, data.statistics(1.0), batch_size=BATCH_SIZE, verbose=0)
     return trained
 
 

@@ -27,7 +27,9 @@ class ScaleChannels(keras.Model):
 
     Batch normalisation has one mean and one variance for all channels: those of the channel whose factor is nearest to
     1. In training it takes them from the batch there, and what is stored in the other channels. So a channel of the
-    wrong scale sees in training what it sees later; normalised by itself it would never learn to be silent.
+    wrong scale sees in training what it sees later; normalised by itself it would never learn to be silent. When a
+    trained network is trained on through channels, freeze batch normalisation (`layer.trainable = False`), as Keras
+    advises whenever a network is tuned: what is stored lags behind.
 
     Args:
         model: Functional or sequential Keras model with N-Jet layers that has been built, and whose output does not
