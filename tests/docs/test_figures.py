@@ -109,6 +109,7 @@ def at_smaller_sizes():
 
 NIN, NJET_NIN = (f"nin/results/fashion_mnist/{name}/seed-0" for name in ("NIN", "NJetNIN"))
 CIFAR10 = [f"nin/results/cifar10/{name}/seed-0" for name in ("NJetNIN", "NIN")]
+ISBI = "unet/results/isbi_em/NJetUNet"
 CAMVID = "deeplab/results/camvid/NJetDeepLabV2"
 CLAIMS = [  # a page, a sentence of it, and the figures in it
     ("README.md", "it learns {}, {} and {}", learned_sigma),
@@ -140,6 +141,7 @@ CLAIMS = [  # a page, a sentence of it, and the figures in it
     ),
     ("applications/unet/README.md", "| `UNet`, 3×3 | 4 | 0, 1 | {} |", lambda: of_u_nets("UNet")),
     ("applications/unet/README.md", "| `NJetUNet`, order 2 | 4 | 0, 1 | {} |", lambda: of_u_nets("NJetUNet-order2")),
+    ("applications/unet/README.md", "IoU of the cells {:.3f}", lambda: [of_network(ISBI, "test_miou")]),
     ("applications/deeplab/README.md", "over the 11 classes {:.3f}", lambda: [of_network(CAMVID, "test_miou")]),
     (
         "applications/any_size/README.md",
@@ -199,7 +201,7 @@ def test_the_table_of_converted_networks():
     assert card == expected
 
 
-EARLIER = ("adaptive/", "conversion/", "deeplab/", "nin/results/fashion_mnist/", "unet/")
+EARLIER = ("adaptive/", "conversion/", "nin/results/fashion_mnist/", "unet/results/object_scale/")
 """Cards whose results are older than the rule that a result names the processor and the commit."""
 
 
