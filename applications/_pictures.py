@@ -37,6 +37,8 @@ def draw_masks(rows, names, path):
                 axis.set_title(name)
         for axis in row:
             axis.set(xticks=[], yticks=[])
-    bar = figure.colorbar(shown, ax=axes, ticks=range(classes), shrink=0.8, label="white: ignored")
+    some_ignored = any(np.max(mask) >= classes for _, masks, _ in rows for mask in masks.values())
+    label = "white: ignored" if some_ignored else None
+    bar = figure.colorbar(shown, ax=axes, ticks=range(classes), shrink=0.8, label=label)
     bar.ax.set_yticklabels(names)
     figure.savefig(path, dpi=100, bbox_inches="tight")
