@@ -1,14 +1,14 @@
 """`ScaleChannels`, one set of weights at several scales."""
 
-import math
 import types
+import warnings
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_njet import _arguments
-from keras_njet._backend import call_arguments, is_graph, is_training, run_graph
+from keras_njet._backend import call_arguments, inner_layers, is_graph, is_training, run_graph
 from keras_njet.layers._njet_layer import NJetLayer
 from keras_njet.transforms._rebuilding import check_graph
 from keras_njet.transforms.rescaling import Plan, Rescaling
@@ -25,11 +25,10 @@ class ScaleChannels(keras.Model):
     others. What comes before the first of these is computed once. Everything else costs as much in each channel as
     in `model`, since neither feature maps nor the number of products with matrices depend on the factor.
 
-    Batch normalisation has one mean and one variance for all channels: those of the channel whose factor is nearest to
-    1. In training it takes them from the batch there, and what is stored in the other channels. So a channel of the
-    wrong scale sees in training what it sees later; normalised by itself it would never learn to be silent. When a
-    trained network is trained on through channels, freeze batch normalisation (`layer.trainable = False`), as Keras
-    advises whenever a network is tuned: what is stored lags behind.
+    In inference batch normalisation has one mean and one variance for all channels. In training it would take those of
+    the batch in each channel alone; so a channel of the wrong scale would be made to look right, and never learn to be
+    silent. Train the network alone first, and freeze batch normalisation (`layer.trainable = False`) when it is trained
+    on through channels.
 
     Args:
         model: Functional or sequential Keras model with N-Jet layers that has been built, and whose output does not
@@ -81,15 +80,14 @@ class ScaleChannels(keras.Model):
         self._generator = keras.random.SeedGenerator(seed)
         # What is no weight is hidden from Keras, which would save it.
         self._hidden = types.SimpleNamespace(channels=[_Channel(model, factor) for factor in self.factors], reader=None)
+        self._hidden.warned = False
         self.built = True
 
     def call(self, inputs, training=None, pooled=True):
+        if training:
+            self._warn_of_batch_statistics()
         shared = _Shared(inputs, is_training() if training is None else training)
-        channels = self._hidden.channels
-        own = min(channels, key=lambda channel: abs(math.log(channel.factor)))
-        by_channel = {own: shared.run(own, self.model, inputs, normalizing=True)}
-        by_channel |= {channel: shared.run(channel, self.model, inputs) for channel in channels if channel is not own}
-        outputs = ops.stack([by_channel[channel] for channel in channels], axis=1)
+        outputs = ops.stack([shared.run(channel, self.model, inputs) for channel in self._hidden.channels], axis=1)
         if not pooled:
             return outputs
         kept = None
@@ -98,6 +96,22 @@ class ScaleChannels(keras.Model):
             kept = ops.logical_or(scores >= self.dropout, scores >= ops.max(scores, axis=1, keepdims=True))
             kept = ops.reshape(kept, (*ops.shape(kept), *(1,) * (len(outputs.shape) - 2)))
         return _pool(outputs, self.pooling, kept)
+
+    def _warn_of_batch_statistics(self):
+        """Tells once of batch normalisation that is trained, where there are several channels."""
+        normalizations = [
+            layer.name
+            for layer in inner_layers(self.model)
+            if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+        ]
+        if normalizations and len(self.factors) > 1 and not self._hidden.warned:
+            self._hidden.warned = True
+            warnings.warn(
+                "In training each scale channel is normalised by the statistics of its own batch, in inference all "
+                "channels by the same. Expected batch normalisation to be frozen (`layer.trainable = False`), once the "
+                f"network has been trained alone. Received: {', '.join(map(repr, normalizations))}",
+                stacklevel=2,
+            )
 
     def predict_channels(self, images, batch_size: int | None = None, verbose=0) -> np.ndarray:
         """Predicts with each channel, as `predict` does with all: an array of shape `(images, channels, ...)`."""
@@ -164,8 +178,7 @@ class _Channel:
             if is_graph(layer):
                 return self.run(layer, args[0], shared)
             shared.calls += 1
-            stored = isinstance(layer, keras.layers.BatchNormalization) and not shared.normalizing
-            kwargs = call_arguments(layer, kwargs, False if stored else shared.training)
+            kwargs = call_arguments(layer, kwargs, shared.training)
             if self.plan.depends_on_factor(layer):
                 if isinstance(layer, NJetLayer):
                     return layer(*args, **{**kwargs, "factor": self.factor * kwargs.get("factor", 1.0)})
@@ -189,14 +202,13 @@ class _Shared:
 
     def __init__(self, inputs, training):
         self.training = training
-        self.normalizing = False  # whether the present channel is that whose batch statistics count
         self.calls = 0  # so far, in the present channel: they are the same in all, and in the same order
         self.tensors = {id(tensor): tensor for tensor in keras.tree.flatten(inputs)}
         self.results = {}
 
-    def run(self, channel, graph, inputs, normalizing=False):
+    def run(self, channel, graph, inputs):
         """The outputs of a channel."""
-        self.calls, self.normalizing = 0, normalizing
+        self.calls = 0
         return channel.run(graph, inputs, self)
 
     def call(self, layer, *args, **kwargs):
