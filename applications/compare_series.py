@@ -1,6 +1,6 @@
 """Does the scale of a 1-D convolution adapt to time series? An N-Jet beside convolutions of several sizes.
 
-    pip install "keras-njet[examples,series]"         # series: aeon, which ships with the data
+    pip install aeon                                  # which ships with the data
     python -m applications.compare_series
     python -m applications.compare_series --dataset ACSF1 --seeds 3 --backend jax
     python -m applications.compare_series --quick --data-dir DIR --backend torch

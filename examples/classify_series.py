@@ -1,6 +1,6 @@
 """Classifies time series by a small network of N-Jet layers, which learn how long the events are that matter.
 
-pip install "keras-njet[series]"                # aeon, which has the series
+pip install aeon                                # which has the series
 KERAS_BACKEND=jax python classify_series.py     # or another set: python classify_series.py ACSF1
 """
 
@@ -14,7 +14,7 @@ import keras_njet
 try:
     from aeon.datasets import load_classification
 except ImportError as error:
-    sys.exit(f'The series come with the package aeon: `pip install "keras-njet[series]"` ({error}).')
+    sys.exit(f"The series come with the package aeon: `pip install aeon` ({error}).")
 
 NAME = sys.argv[1] if len(sys.argv) > 1 else "OSULeaf"  # outlines of leaves of six trees
 

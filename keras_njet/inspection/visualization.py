@@ -1,6 +1,6 @@
 """Pictures of what a network has learned: filters, sizes of feature maps, receptive fields, σ over training.
 
-They are drawn by matplotlib, an extra: `pip install "keras-njet[plots]"`. Each function returns a
+They are drawn by matplotlib, an extra: `pip install matplotlib`. Each function returns a
 `matplotlib.figure.Figure`, which notebooks show and `savefig` writes; nothing is shown by itself. To draw into a figure
 of your own, also one of `matplotlib.pyplot`, pass `ax` or `figure`.
 """
@@ -278,7 +278,7 @@ def _new_figure(**arguments):
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError('Pictures are drawn by matplotlib: `pip install "keras-njet[plots]"`.') from error
+        raise ImportError("Pictures are drawn by matplotlib: `pip install matplotlib`.") from error
     return Figure(layout="constrained", **arguments)
 
 
