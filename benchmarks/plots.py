@@ -1,4 +1,4 @@
-"""Draws what `layers.py` and `growth.py` have measured; needs matplotlib (`pip install keras-njet[plots]`)."""
+"""Draws what `layers.py` and `growth.py` have measured; needs matplotlib (`pip install matplotlib`)."""
 
 import json
 import math

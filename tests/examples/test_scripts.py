@@ -122,7 +122,7 @@ def test_series_are_classified(tmp_path):
 
 def test_without_series_the_message_says_where_they_come_from(tmp_path):
     (tmp_path / "aeon.py").write_text("raise ImportError('no pandas')")
-    with pytest.raises(AssertionError, match=r"pip install \"keras-njet\[series\]\"` \(no pandas\)"):
+    with pytest.raises(AssertionError, match=r"pip install aeon` \(no pandas\)"):
         run_example("classify_series", tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}")
 
 
