@@ -20,6 +20,7 @@ are, the images resized back to the size of the training, and
                             the original size
       trained through them  and trained a little more, on images of the original size, through channels with factors ½,
                             1/√2, 1, √2 and 2, of which half are left out for each image; batch normalisation is frozen
+      the right channel     the same weights, told how large the images are: the best that the maximum could do
 
 Writes into --out: table.md, results.json (accuracy and milliseconds an image of each network, seed, factor and method)
 and accuracy.png. Options of train_classifier can be given. A run that was interrupted goes on where it stopped.
@@ -50,6 +51,7 @@ METHODS = {
         "rescaled, integrated, statistics of the original size",
         "scale channels",
         "scale channels, trained through them",
+        "the right channel, trained through all",
         "rescaled, statistics of the first layer",
     ),
 }
@@ -124,9 +126,8 @@ def train_and_evaluate(name, arguments, seed):
     model = make_model(name, arguments.dataset if arguments.released else recipe.out / "model.weights.h5", recipe)
     data = Data(arguments)
     found = {method: {} for method in METHODS[name] if method in arguments.methods}
-    trained = {
-        method: trained_through_channels(model, data, arguments, seed) for method in found if "through" in method
-    }
+    through = [method for method in found if "trained through" in method]
+    trained = dict.fromkeys(through, trained_through_channels(model, data, arguments, seed) if through else None)
     for factor in arguments.factors:
         for method in found:
             accuracy, milliseconds = evaluate(trained.get(method, model), method, factor, data, seed)
@@ -218,6 +219,8 @@ def prepare(model, method, factor, data, seed):
         if method.startswith("converted"):
             converted = keras_njet.convert(model, order=6, max_error=1.0)
             prepared = keras_njet.rescale(converted, factor, rescale_pooling=False)
+        elif method.startswith("the right channel"):
+            prepared = keras_njet.rescale(model, factor)
         elif method.startswith("rescaled"):
             discretization = "integrated" if "integrated" in method else None
             at_own_size = integrated_with_statistics(model, data) if "original size" in method else model
