@@ -45,7 +45,7 @@ def adapt_batch_statistics(model: keras.Model, images, batch_size: int | None = 
     >>> numpy.allclose(model.layers[0].moving_mean, images.mean(), atol=1e-5)
     True
     """
-    layers = _normalizations(require_built(model))
+    layers = normalizations(require_built(model))
     if not layers:
         raise ValueError(f"The model must have a BatchNormalization layer. Received: model={model.name!r}")
     if inspect.isgenerator(images):
@@ -85,7 +85,7 @@ class _Statistics(keras.Model):
     def call(self, inputs):
         found, self.called = [], []
 
-        layers = _normalizations(self.model)
+        layers = normalizations(self.model)
         indices = {id(layer): index for index, layer in enumerate(layers)}
 
         def record(layer, call, inputs, *args, mask=None, **kwargs):
@@ -140,5 +140,6 @@ def _assign(layer, batches):
     return float(np.max(changes / deviation))
 
 
-def _normalizations(model):
+def normalizations(model):
+    """All layers of batch normalisation inside a model, at any depth."""
     return [layer for layer in inner_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]

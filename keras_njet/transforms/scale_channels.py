@@ -8,9 +8,10 @@ import numpy as np
 from keras import ops
 
 from keras_njet import _arguments
-from keras_njet._backend import call_arguments, inner_layers, is_graph, is_training, run_graph
+from keras_njet._backend import call_arguments, is_graph, is_training, run_graph
 from keras_njet.layers._njet_layer import NJetLayer
 from keras_njet.transforms._rebuilding import check_graph
+from keras_njet.transforms.batch_statistics import normalizations
 from keras_njet.transforms.rescaling import Plan, Rescaling
 
 
@@ -79,8 +80,8 @@ class ScaleChannels(keras.Model):
         self.seed = seed
         self._generator = keras.random.SeedGenerator(seed)
         # What is no weight is hidden from Keras, which would save it.
-        self._hidden = types.SimpleNamespace(channels=[_Channel(model, factor) for factor in self.factors], reader=None)
-        self._hidden.warned = False
+        channels = [_Channel(model, factor) for factor in self.factors]
+        self._hidden = types.SimpleNamespace(channels=channels, reader=None, warned=False)
         self.built = True
 
     def call(self, inputs, training=None, pooled=True):
@@ -99,17 +100,15 @@ class ScaleChannels(keras.Model):
 
     def _warn_of_batch_statistics(self):
         """Tells once of batch normalisation that is trained, where there are several channels."""
-        normalizations = [
-            layer.name
-            for layer in inner_layers(self.model)
-            if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
-        ]
-        if normalizations and len(self.factors) > 1 and not self._hidden.warned:
+        if self._hidden.warned or len(self.factors) == 1:
+            return
+        trained = [layer.name for layer in normalizations(self.model) if layer.trainable]
+        if trained:
             self._hidden.warned = True
             warnings.warn(
                 "In training each scale channel is normalised by the statistics of its own batch, in inference all "
                 "channels by the same. Expected batch normalisation to be frozen (`layer.trainable = False`), once the "
-                f"network has been trained alone. Received: {', '.join(map(repr, normalizations))}",
+                f"network has been trained alone. Received: {', '.join(map(repr, trained))}",
                 stacklevel=2,
             )
 
