@@ -126,11 +126,10 @@ def train_and_evaluate(name, arguments, seed):
     model = make_model(name, arguments.dataset if arguments.released else recipe.out / "model.weights.h5", recipe)
     data = Data(arguments)
     found = {method: {} for method in METHODS[name] if method in arguments.methods}
-    through = [method for method in found if "trained through" in method]
-    trained = dict.fromkeys(through, trained_through_channels(model, data, arguments, seed) if through else None)
+    starts = starting_networks(found, model, data, arguments, seed)
     for factor in arguments.factors:
         for method in found:
-            accuracy, milliseconds = evaluate(trained.get(method, model), method, factor, data, seed)
+            accuracy, milliseconds = evaluate(starts[method], method, factor, data, seed)
             found[method][f"{factor:.3g}"] = {"accuracy": accuracy, "milliseconds": milliseconds}
             print(f"  ×{factor:.2f} {method}: {accuracy:.4f}, {milliseconds:.1f} ms an image", flush=True)
     return {**known, "methods": found}
@@ -219,16 +218,11 @@ def prepare(model, method, factor, data, seed):
         if method.startswith("converted"):
             converted = keras_njet.convert(model, order=6, max_error=1.0)
             prepared = keras_njet.rescale(converted, factor, rescale_pooling=False)
-        elif method.startswith("the right channel"):
-            prepared = keras_njet.rescale(model, factor)
-        elif method.startswith("rescaled"):
+        elif method.startswith(("rescaled", "the right channel")):
             discretization = "integrated" if "integrated" in method else None
-            at_own_size = integrated_with_statistics(model, data) if "original size" in method else model
-            prepared = keras_njet.rescale(at_own_size, factor, discretization=discretization)
+            prepared = keras_njet.rescale(model, factor, discretization=discretization)
         elif method.startswith("scale channels"):
-            trained = method.endswith("through them")
-            at_own_size = model if trained else integrated_with_statistics(model, data)
-            prepared = keras_njet.ScaleChannels(at_own_size, CHANNELS)
+            prepared = keras_njet.ScaleChannels(model, CHANNELS)
         elif method == "last layer tuned":
             prepared = copy_of(model)
         else:
@@ -247,6 +241,18 @@ def prepare(model, method, factor, data, seed):
             tune_last_layer(prepared, *data.to_tune_on(factor))
             adapt()
     return prepared
+
+
+def starting_networks(methods, model, data, arguments, seed):
+    """For each method the network that is prepared for each size: the given one, or what is made of it once."""
+    starts = dict.fromkeys(methods, model)
+    integrated = {"scale channels", "rescaled, integrated, statistics of the original size"} & starts.keys()
+    if integrated:
+        starts |= dict.fromkeys(integrated, integrated_with_statistics(model, data))
+    through = {"scale channels, trained through them", "the right channel, trained through all"} & starts.keys()
+    if through:
+        starts |= dict.fromkeys(through, trained_through_channels(model, data, arguments, seed))
+    return starts
 
 
 def integrated_with_statistics(model, data):
