@@ -9,7 +9,6 @@ import os
 import pathlib
 import pkgutil
 import re
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -48,11 +47,7 @@ model.fit(numpy.zeros((4, 9, 9, 1)), numpy.zeros((4, 2)), verbose=0)
 def wheel(tmp_path_factory):
     """The wheel, as pip builds it, unpacked; and its size in bytes."""
     folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    shutil.copytree(ROOT / "keras_njet", source / "keras_njet", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, source]
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     (built,) = folder.glob("*.whl")
@@ -76,12 +71,13 @@ def test_the_wheel_has_the_package_its_weights_and_types_and_nothing_else(wheel)
 @on_torch
 def test_what_a_package_index_shows_has_no_link_into_the_repository(wheel):
     (metadata,) = wheel[0].glob("*.dist-info/METADATA")
-    shown = email.message_from_string(metadata.read_text()).get_payload()
+    shown = email.message_from_string(metadata.read_text(encoding="utf-8")).get_payload()
     links = re.findall(r"\]\(([^)]*)\)", shown)
     assert links
     assert [link for link in links if not link.startswith("https://")] == []
     text = re.compile(r"!\[[^\]]*\]\([^)]*\)|\]\([^)]*\)|\W")
-    assert text.sub("", shown) == text.sub("", (ROOT / "README.md").read_text())  # and nothing else is missing
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text.sub("", shown) == text.sub("", readme)  # and nothing else is missing
 
 
 def test_the_wheel_works_with_one_backend_alone_and_changes_nothing_on_import(wheel, tmp_path):
