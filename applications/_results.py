@@ -119,7 +119,7 @@ def configuration(arguments):
 
 
 def recorded(results, **others):
-    """The arguments of a run that has ended: `results` as `run` returns them, or its folder; `others` are set anew."""
+    """The arguments of a run that has ended: `results` as `run` returns them, or its folder; `others` replace them."""
     if not isinstance(results, dict):
         results = _read(pathlib.Path(results) / "results.json", dict)
     configuration = results["configuration"]

@@ -7,11 +7,11 @@ Trains NIN and N-Jet-NIN by the recipe of train_classifier, or takes the release
 test images, bilinearly if not told otherwise, by factors from ½ to 4 in steps of √2. Compared are the networks as they
 are, the images resized back to the size of the training, and
 
-    NIN, converted          N-Jet layers in the place of its convolutions, rescaled, with batch statistics taken anew
-    NIN, last layer tuned   batch statistics taken anew, and the last convolution with its normalisation trained on
+    NIN, converted          N-Jet layers in the place of its convolutions, rescaled, with recomputed batch statistics
+    NIN, last layer tuned   recomputed batch statistics, and the last convolution with its normalisation trained on
                             enlarged training images
     N-Jet-NIN, rescaled     `keras_njet.rescale`
-      + statistics          and batch statistics taken anew, from training images without their labels; or those of the
+      + statistics          and recomputed batch statistics, from training images without their labels; or those of the
                             first layer alone, where the smallest filters are
       + integrated          and filters integrated over pixels, with the statistics; or with those of the original
                             size, so that no images of the other size are needed

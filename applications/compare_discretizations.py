@@ -8,7 +8,7 @@ which the layers do not have. All are computed here by SciPy.
 
 Writes into --out: table.md and results.json. For several σ, how each derivative responds to the polynomial that it
 should find, over what the continuous one has: 1 is right. And the test accuracy on Fashion-MNIST of the released
-N-Jet-NIN, rescaled to smaller images, with its filters made by each of them and batch statistics taken anew.
+N-Jet-NIN, rescaled to smaller images, with its filters made by each of them and recomputed batch statistics.
 """
 
 import math

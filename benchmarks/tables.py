@@ -1,4 +1,4 @@
-"""Writes the tables of the README files anew from what was measured last.
+"""Rewrites the tables of the README files from what was measured last.
 
     python -m benchmarks.tables                       # reads benchmarks/results/
 
@@ -59,7 +59,7 @@ def main():
 
 
 def updated(text: str) -> str:
-    """A text with all its tables made anew."""
+    """A text with all its tables rewritten."""
 
     def made(match):
         name, *arguments = match[2].split()
@@ -174,7 +174,7 @@ def long_run():
         title = BACKENDS[backend]
         if not row:  # not measured
             continue
-        for layer, name in (("N-Jet", "N-Jet"), ("Keras", "Conv2D, made anew as often")):
+        for layer, name in (("N-Jet", "N-Jet"), ("Keras", "Conv2D, made again as often")):
             found = row[layer]["megabytes"]
             sizes = f"{found[len(found) // 3]:.0f}", f"{found[-1]:.0f}"
             growths = f"{row[layer]['megabytes_a_change']:.1f}", f"{row[layer]['in_use_a_change']:.3f}"

@@ -131,12 +131,12 @@ def set_function(model: keras.Model, step: str, function) -> None:
 
 
 def make_function(model: keras.Model, step: str) -> None:
-    """Has a model make its function for a step anew; it is compiled when it is called next."""
+    """Has a model make its function for a step again; it is compiled when it is called next."""
     getattr(model, f"make_{step}_function")(force=True)
 
 
 def make_functions(model: keras.Model) -> None:
-    """Has a model make all functions anew that it has."""
+    """Has a model make again all functions that it has."""
     for step in functions(model):
         make_function(model, step)
 

@@ -28,7 +28,7 @@ class ResolutionCallback(keras.callbacks.Callback):
 
     Args:
         update_freq: "epoch", or an integer n ≥ 1: also update the sizes after every n batches. Each update that changes
-            a size has the training function compiled anew. Defaults to "epoch".
+            a size has the training function compiled again. Defaults to "epoch".
         log: Whether to add to the logs. Defaults to True.
 
     Raises:

@@ -51,8 +51,8 @@ class Prices:
         depthwise: A multiply-accumulate of a dense depthwise convolution.
         least_share: Matrices are taken if they take at most this share of the time of a composed filter, which needs
             far less memory while a model is trained.
-        worth_compiling: What an evaluation must save for each image, where a model is compiled anew when σ outgrows it:
-            half a second, shared by ten thousand images.
+        worth_compiling: What an evaluation must save for each image, if the model is compiled again whenever σ outgrows
+            it: half a second, shared by ten thousand images.
         rate: How many multiply-accumulates of mixing channels take a second, roughly.
     """
 

@@ -244,7 +244,7 @@ def choices(
     """Lists the evaluations that pay, from the shortest reach to the longest. The last one reaches everywhere.
 
     Each is cheaper than all that reach farther, or takes less memory and little more time. So the first one that
-    reaches far enough is the one to take. On small feature maps none but the last pays, and nothing is compiled anew.
+    reaches far enough is the one to take. On small feature maps none but the last pays, and nothing is compiled again.
 
     Args:
         workload: What the convolution has to do.

@@ -3,7 +3,7 @@
 A size that depends on σ is a whole number when a function is compiled. A layer asks its `Run`, the present call, for
 it; the run notes it in the `_Follower` of the model that is being called. Whenever Keras passes through Python, that is
 at the start of every epoch, evaluation and prediction, the follower compares its notes with σ. If a size has changed,
-it has Keras make the model's functions anew. So a function is compiled at most once an epoch, and only when some size
+it has Keras make the model's functions again. So a function is compiled at most once an epoch, and only when some size
 has changed by a whole pixel.
 
 What a follower does depends on where the model stands:
@@ -21,7 +21,7 @@ that run at its start may have changed it. Each thread is due for itself, and fo
 while a callback, or another thread, predicts with the model.
 
 How far the evaluations of convolutions reach is noted apart (`reaches.Reaches`), and compared before every step of a
-training: where a filter has outgrown its evaluation, the function is made anew, with the sizes that it had.
+training: where a filter has outgrown its evaluation, the function is made again, with the sizes that it had.
 
 The first step of a function is not seen as a step: only while it runs is the function compiled, and the follower made,
 that watches its later steps (`_Step`). The sizes which it notes are those of the σ it began with all the same.
@@ -63,7 +63,7 @@ def update_sizes(model: keras.Model) -> bool:
         model: A `keras.Model`. Models inside it are brought up to date, too.
 
     Returns:
-        True if a size has changed. A function of your own that calls the model must then be compiled anew.
+        True if a size has changed. A function of your own that calls the model must then be compiled again.
 
     Raises:
         ValueError: If `model` is no `keras.Model`.
@@ -260,7 +260,7 @@ class _Follower:
 
     @_one_thread_at_a_time
     def update(self, begins=False):
-        """Has the functions made anew if one was made with what is not right for σ; returns whether one was.
+        """Has the functions made again if one was made with what is not right for σ; returns whether one was.
 
         Args:
             begins: Whether an epoch, evaluation or prediction begins.
@@ -280,12 +280,12 @@ class _Follower:
             self.noted.clear()
             self.reaches.chosen.clear()
             for step in _backend.functions(self.model):
-                self._make_anew(step)
+                self._remake(step)
         return any(changed)
 
     @_one_thread_at_a_time
     def keep_in_reach(self, state, positions):
-        """Has the training function made anew if a filter has outgrown its reach; returns whether one has.
+        """Has the training function made again if a filter has outgrown its reach; returns whether one has.
 
         Args:
             state: The first argument of the training function.
@@ -296,7 +296,7 @@ class _Follower:
                 scale.remember(_backend.value_in_state(state, positions[id(scale)]))
         outgrown = self.reaches.are_outgrown(of_training=True)
         if outgrown:
-            self._make_anew("train")
+            self._remake("train")
             self._watch_steps()
         return outgrown
 
@@ -306,7 +306,7 @@ class _Follower:
         if graph is not None:
             self.graphs.setdefault(_STEP_OF[method], set()).add(graph)
 
-    def _make_anew(self, step):
+    def _remake(self, step):
         # JAX keeps what it has compiled for a function as long as this lives, and takes a new function for it that is
         # made of the same method. So nothing may hold on to the old one.
         function = _backend.functions(self.model)[step]
@@ -353,14 +353,14 @@ class _Step:
         with follower.lock:
             self.threads.add(threading.get_ident())
             thread = follower.threads[threading.get_ident()]
-            is_anew = self.step in thread.due and follower.update()
+            is_remade = self.step in thread.due and follower.update()
             thread.due.discard(self.step)
-            if not is_anew and self.step == "train":
+            if not is_remade and self.step == "train":
                 if self.positions is None:
                     self.positions = _backend.positions_in_state(follower.model)
-                is_anew = follower.keep_in_reach(args[0], self.positions)
+                is_remade = follower.keep_in_reach(args[0], self.positions)
             function = self.function
-        if is_anew or function is None:  # made anew, by this thread or another one
+        if is_remade or function is None:  # made again, by this thread or another one
             return _backend.functions(follower.model)[self.step](*args)
         before, thread.sizes = thread.sizes, {}
         follower.reaches.steps += 1
@@ -375,7 +375,7 @@ def _warn_not_followed(layer):
         f"The size of the feature map of layer '{layer.name}' depends on σ, but is being compiled into a "
         "function of your own, where it will not follow σ by itself. While σ is trained, call "
         "`keras_njet.update_sizes(model)` now and then (on JAX after assigning the trained values to the model's "
-        "variables), and compile your function anew when it returns True. For inference, pass `training=False` or "
+        "variables), and compile your function again when it returns True. For inference, pass `training=False` or "
         "freeze the layer with `trainable = False`.",
         stacklevel=2,
     )

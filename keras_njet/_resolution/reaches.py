@@ -5,11 +5,11 @@ decided when a function is compiled, by a σ that is still learned. Three rules 
 
 - A reach of a training has head-room: it is chosen for a filter that is larger than the present one by a factor.
 - Before each step of a training the filters are compared with its reaches, and when an epoch, evaluation or prediction
-  begins, with all. If one is outgrown, they are chosen anew, and the factor is squared: 2^(1/16) at first, then
+  begins, with all. If one is outgrown, they are chosen again, and the factor is squared: 2^(1/16) at first, then
   2^(1/8), 2^(1/4), ... Evaluations and predictions have it divided by 2^(1/16): at first none.
 - When an epoch, evaluation or prediction begins for the 2nd, 4th, 8th, ... time, all are compared with what would be
-  chosen now, with the first factor again. They are chosen anew if in as many steps as there were so far that saves more
-  than compiling costs.
+  chosen now, with the first factor again. They are chosen again if that would save more than compiling costs, in
+  as many steps as there were so far.
 
 After nine squarings every filter is reached. So n beginnings cost at most 10·(log2(n) + 1) compilations of a function.
 """
@@ -85,7 +85,7 @@ class Reaches:
         return outgrown
 
     def begin(self) -> bool:
-        """Counts an epoch, evaluation or prediction that begins; whether the reaches are to be chosen anew."""
+        """Counts an epoch, evaluation or prediction that begins; whether the reaches are to be chosen again."""
         self.beginnings += 1
         if self.beginnings & (self.beginnings - 1):  # no power of two
             return False

@@ -58,8 +58,8 @@ class NJetConv2D(NJetConv):
         activation: Keras activation. Defaults to none.
         use_bias: Whether to add a bias to each filter's output. Defaults to True.
         implementation: "matrix", "dense" or "auto". "matrix" evaluates by Gaussian-derivative matrices: any σ costs
-            the same, and nothing is ever compiled anew. "dense" composes the filter and convolves: cheaper for small
-            filters on large maps; compiled anew, with head-room, when the filter has outgrown its size. "auto"
+            the same, and nothing is ever compiled again. "dense" composes the filter and convolves: cheaper for small
+            filters on large maps; compiled again, with head-room, when the filter has outgrown its size. "auto"
             takes what is cheapest by a measured rule: matrices on small maps; on large ones dense while the filter is
             small, then matrices tile by tile, then whole ones. All give the same numbers. Defaults to "auto".
         coefficient_initializer: Keras initializer of α. Defaults to `keras_njet.NJetVarianceScaling` at this layer's

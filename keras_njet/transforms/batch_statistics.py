@@ -1,4 +1,4 @@
-"""`adapt_batch_statistics`, which takes the statistics of batch normalisation anew."""
+"""`adapt_batch_statistics`, which recomputes the statistics of batch normalisation."""
 
 import inspect
 

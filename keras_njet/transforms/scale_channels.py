@@ -37,7 +37,7 @@ class ScaleChannels(keras.Model):
         factors: Tuple of numbers > 0, one for each channel: 1 is `model` itself.
         pooling: How predictions are pooled over the channels. "max": the largest of each class. "mean". "logsumexp":
             the logarithm of the mean of their exponentials, between the two. Defaults to "max".
-        dropout: Share of channels in [0, 1) that is left out of the pooling in training, for each image anew; one is
+        dropout: Share of channels in [0, 1) that is left out of the pooling in training, drawn for each image; one is
             always left. Defaults to 0.
         seed: Integer, of the dropout. Defaults to a random seed.
         **kwargs: `name` of the model.

@@ -168,7 +168,7 @@ def test_shapes_are_watched_no_longer_when_a_layer_fails():
     assert not any("call" in vars(layer) for layer in model.layers)
 
 
-def test_the_functions_of_a_model_are_found_replaced_and_made_anew():
+def test_the_functions_of_a_model_are_found_replaced_and_made_again():
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     model.compile("sgd", "mse")
     assert _backend.functions(model) == {}

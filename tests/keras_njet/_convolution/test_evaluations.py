@@ -116,7 +116,7 @@ def test_channels_of_several_scales_are_mixed_at_once():
         ((512, 512), {"sigma": 6.0, "padding": "valid"}, "tiles"),
         ((512, 512), {"sigma": 6.0, "strides": 2}, "tiles"),
         ((256, 256), {"sigma": 0.5, "subsample_rate": 4.0}, "dense"),
-        # It saves too little to be compiled anew when σ outgrows it; torch compiles nothing.
+        # It saves too little to be compiled again when σ outgrows it; torch compiles nothing.
         ((8, 8), {"sigma": 0.5}, "dense" if keras.backend.backend() == "torch" else "whole"),
         ((32, 32), {"sigma": 9.0, "implementation": "dense"}, "dense"),
         ((16_000,), {"sigma": 20.0}, "tiles"),

@@ -504,7 +504,7 @@ def test_a_filter_that_outgrows_its_evaluation_within_an_epoch_is_trained_as_any
 
 
 @pytest.mark.skipif(not COMPILES, reason="torch runs eagerly")
-def test_filters_evaluated_by_matrices_grow_without_being_compiled_anew():
+def test_filters_evaluated_by_matrices_grow_without_being_compiled_again():
     _, layer, traces = train("matrix")
     assert layer.kernel_size == (17, 17)
     model = keras.Sequential([keras.Input((24, 20, 1)), NJetConv2D(3, learn_sigma=False), probe := Probe()])
@@ -519,11 +519,11 @@ def test_an_evaluation_is_kept_while_it_reaches():
     layer, probe = NJetConv2D(3, sigma=0.9, implementation="dense"), Probe()
     model = keras.Sequential([keras.Input((24, 20, 1)), layer, probe])
     model.predict(X, verbose=0)
-    for sigma, is_compiled_anew in ((0.4, False), (1.0, False), (1.1, True), (0.9, False), (1.4, False), (1.6, True)):
+    for sigma, is_compiled_again in ((0.4, False), (1.0, False), (1.1, True), (0.9, False), (1.4, False), (1.6, True)):
         probe.seen.clear()
         layer.sigma = sigma
         model.predict(X, verbose=0)
-        assert bool(probe.seen) == is_compiled_anew, sigma
+        assert bool(probe.seen) == is_compiled_again, sigma
 
 
 @pytest.mark.parametrize("way", ["fit", "training=False"])
@@ -602,7 +602,7 @@ def test_a_filter_that_outgrew_its_evaluation_is_right_in_inference(method):
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the others keep no graphs")
 @pytest.mark.parametrize("method", ["fit", "predict"])
-def test_functions_that_were_made_anew_are_freed(method):
+def test_functions_that_were_made_again_are_freed(method):
     """TensorFlow itself keeps the graphs of each for as long as the process lives."""
     from tensorflow.python.framework.func_graph import FuncGraph
 

@@ -97,7 +97,7 @@ def test_a_training_looks_at_its_own_reaches_only():
     scale.sigma = 1.6
     assert reaches.are_outgrown(of_training=True)
     assert RADII[reaches.index(scale, LEARNED)] == 4
-    assert RADII[reaches.index(scale, evaluated)] == 2  # as its function was compiled, which is not made anew yet
+    assert RADII[reaches.index(scale, evaluated)] == 2  # as its function was compiled, which is not made again yet
     assert reaches.are_outgrown()
     assert RADII[reaches.index(scale, evaluated)] == 4
 

@@ -294,7 +294,7 @@ def test_sizes_follow_sigma_in_plain_fit(axes, isotropic):
 
 
 @pytest.mark.parametrize("axes", [1, 3])
-def test_support_follows_the_live_sigma_without_compiling_anew(axes, monkeypatch):
+def test_support_follows_the_live_sigma_without_compiling_again(axes, monkeypatch):
     calls = []
     call = LAYERS[axes].call
     monkeypatch.setattr(LAYERS[axes], "call", lambda self, inputs: calls.append(1) or call(self, inputs))

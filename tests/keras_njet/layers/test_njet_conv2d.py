@@ -276,7 +276,7 @@ def test_a_function_compiled_for_unknown_sizes(arguments, known):
         np.testing.assert_allclose(to_numpy(function(x)), to_numpy(layer(x)), atol=1e-5)
 
 
-def test_support_follows_the_live_sigma_without_compiling_anew(monkeypatch):
+def test_support_follows_the_live_sigma_without_compiling_again(monkeypatch):
     calls = []
     call = NJetConv2D.call
     monkeypatch.setattr(NJetConv2D, "call", lambda self, inputs: calls.append(1) or call(self, inputs))
