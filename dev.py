@@ -1,4 +1,4 @@
-"""Sets up everything in `.venv` and runs the main job, the tests or the documentation; needs nothing but Python ≥ 3.11.
+"""Sets up everything in `.venv` and runs an example, the tests or the documentation; needs only Python ≥ 3.11.
 
 python3 dev.py example      # the main example, on scikit-learn's digits and the backend that KERAS_BACKEND names
 python3 dev.py test         # ruff, mypy, and the tests on TensorFlow, JAX and torch (further arguments go to pytest)
@@ -49,7 +49,7 @@ def main():
 
 
 def compiling_less(cache):
-    """Has JAX compile quickly rather than well, and what one process has compiled serve the others."""
+    """Makes JAX compile quickly rather than well, and share what it has compiled between processes."""
     return {
         "XLA_FLAGS": "--xla_backend_optimization_level=0",
         "JAX_COMPILATION_CACHE_DIR": cache,

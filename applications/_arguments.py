@@ -43,14 +43,14 @@ class ArgumentParser(argparse.ArgumentParser):
             self.add_argument("--quick", action="store_true", help=f"a short run to see that it works, with {quick}")
 
     def read(self, given=None, pass_on=False):
-        """Reads a command line, by default that of this process, and has Keras use the backend that it names.
+        """Reads a command line, by default that of this process, and sets the backend of Keras that it names.
 
         Args:
             given: The arguments.
-            pass_on: Whether unknown ones are kept, as `options`, and are no error.
+            pass_on: Whether unknown arguments are kept, as `options`, instead of being an error.
 
         Returns:
-            The arguments, with `command`: how they are given again.
+            The arguments, with `command`: a command line that gives them again.
         """
         given = sys.argv[1:] if given is None else [str(each) for each in given]
         quick = self.quick.split() if self.quick and "--quick" in given else []

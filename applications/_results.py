@@ -13,12 +13,12 @@ import sys
 CONFIGURATION = "configuration.json"
 ROWS = "unfinished.json"
 BACKUP = "backup"  # folder with the state of a training
-ADDED = {"sigma_learning_rate": None}  # options that earlier runs did not have, and what they had in their place
+ADDED = {"sigma_learning_rate": None}  # options that earlier runs did not have, and their values in those runs
 RENAMED = {"filters": "width", "kernel_sizes": "filter_sizes"}  # options, and what they were called in earlier runs
 
 
 def run(arguments, measure, report=None):
-    """Runs a recipe, unless it has been run: a run that has ended is not repeated, and that of others not overwritten.
+    """Runs a recipe, unless it has been run: a run that has ended is not repeated, and no other run is overwritten.
 
     Args:
         arguments: As `ArgumentParser.read` returns them; the results are in the folder `arguments.out`.
@@ -40,7 +40,7 @@ def run(arguments, measure, report=None):
             raise
         if report is not None:
             report(results, arguments.out)
-        _write(arguments.out / "results.json", results)  # says that the run has ended; the rest is of no more use
+        _write(arguments.out / "results.json", results)  # marks the run as ended; the rest is not needed then
         (arguments.out / ROWS).unlink(missing_ok=True)
         shutil.rmtree(arguments.out / BACKUP, ignore_errors=True)
     return results
@@ -113,7 +113,7 @@ def select(rows, **wanted):
 
 
 def configuration(arguments):
-    """What decides the result of a run, as JSON has it."""
+    """What decides the result of a run, as it is after a round trip through JSON."""
     chosen = {name: value for name, value in vars(arguments).items() if name not in ("command", "out", "data_dir")}
     return json.loads(json.dumps(chosen, default=str))
 
@@ -177,7 +177,7 @@ def _output_of(*command):
 
 @contextlib.contextmanager
 def replacing(path):
-    """Gives another path to write to, which then takes the place of this one: it is there as a whole, or as it was."""
+    """Gives a path to write to, which replaces this one at the end: the file is the new one as a whole, or the old."""
     unfinished = path.with_name(f"unfinished-{path.name}")
     try:
         yield unfinished

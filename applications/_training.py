@@ -56,9 +56,10 @@ class Settling:
     """Training until scales have settled.
 
     Attributes:
-        share: They have settled when their mean over some epochs is within this share of that over as many before.
-        epochs: How many epochs that is.
-        most: How many epochs are trained at the most.
+        share: Scales have settled when their mean over the last epochs is within this share of the mean over as many
+            epochs before.
+        epochs: Over how many epochs each of the two means is taken.
+        most: How many epochs are trained at most.
     """
 
     share: float = 0.01
@@ -66,7 +67,7 @@ class Settling:
     most: int = 100
 
     def has_settled(self, scales) -> bool:
-        """Whether scales have settled, of which each list has the value after each epoch."""
+        """Whether scales have settled, given a list for each scale with its value after each epoch."""
         if any(len(values) < 2 * self.epochs for values in scales):
             return False
         last = np.mean([values[-self.epochs :] for values in scales], axis=1)
@@ -172,8 +173,8 @@ def restore(model, folder):
 def backup(folder):
     """Saves the state of a training after each epoch, in a file whose name says how many epochs there were.
 
-    Unlike `keras.callbacks.BackupAndRestore`, whose two files disagree if the process is killed between them. It comes
-    after the log, so that the log has a row for each epoch that is saved.
+    `keras.callbacks.BackupAndRestore` writes two files, which disagree if the process is killed between them. This
+    callback comes after the log, so that the log has a row for each epoch that is saved.
     """
     import keras
 
@@ -190,7 +191,7 @@ def backup(folder):
 
 
 def random_numbers_of_epochs(seed, batches=None):
-    """Has `batches` and the random numbers of a model, as of dropout, depend on the seed and the epoch alone.
+    """Makes `batches` and the random numbers of a model, as of dropout, depend on the seed and the epoch alone.
 
     Other batches can be set later, as attribute `batches`.
     """

@@ -4,8 +4,8 @@
     python -m applications.any_size --dataset cifar10 --data-dir DIR --epochs 12 --precision mixed_bfloat16
 
 Trains NIN and N-Jet-NIN by the recipe of train_classifier, or takes the released ones (--released), and enlarges the
-test images, bilinearly if not told otherwise, by factors from ½ to 4 in steps of √2. Compared are the networks as they
-are, the images resized back to the size of the training, and
+test images by factors from ½ to 4 in steps of √2 (--interpolation). Compared are the networks as they are, the images
+resized back to the size of the training, and
 
     NIN, converted          N-Jet layers in the place of its convolutions, rescaled, with recomputed batch statistics
     NIN, last layer tuned   recomputed batch statistics, and the last convolution with its normalisation trained on
@@ -16,11 +16,13 @@ are, the images resized back to the size of the training, and
       + integrated          and filters integrated over pixels, with the statistics; or with those of the original
                             size, so that no images of the other size are needed
     N-Jet-NIN, channels     `keras_njet.ScaleChannels` with factors 1, √2, 2, 2√2 and 4, pooled by their maximum; they
-                            do not know how large the images are. Filters are integrated over pixels, with statistics of
-                            the original size
-      trained through them  and trained a little more, on images of the original size, through channels with factors ½,
-                            1/√2, 1, √2 and 2, of which half are left out for each image; batch normalisation is frozen
-      the right channel     the same weights, told how large the images are: the best that the maximum could do
+                            are not told how large the images are. Filters are integrated over pixels, with statistics
+                            of the original size
+      trained through them  with weights from a short further training of a network of scale channels, on images of the
+                            original size, with factors ½, 1/√2, 1, √2 and 2, of which each image leaves out half;
+                            batch normalisation is frozen
+      the right channel     the same weights, but only the channel of the true size of the images: the best that the
+                            maximum could reach
 
 Writes into --out: table.md, results.json (accuracy and milliseconds an image of each network, seed, factor and method)
 and accuracy.png. Options of train_classifier can be given. A run that was interrupted goes on where it stopped.
@@ -76,17 +78,20 @@ def parse_arguments(given=None):
     parser.add_argument("--factors", type=float, nargs="+", default=FACTORS, help="default: ½ to 4 in steps of √2")
     parser.add_argument("--methods", nargs="+", choices=_names(), default=_names(), help="default: all", metavar="M")
     parser.add_argument("--interpolation", choices=INTERPOLATIONS, default="bilinear", help="default: %(default)s")
-    parser.add_argument("--evaluated", type=int, default=2000, help="evaluate on the first so many test images")
+    parser.add_argument("--evaluated", type=int, default=2000, help="number of test images, from the first on")
     parser.add_argument("--statistics", type=int, default=1000, help="images of which batch statistics are taken")
-    parser.add_argument("--tuned-on", type=int, default=5000, help="images to train the last layer, or channels, on")
-    parser.add_argument("--channel-epochs", type=int, default=4, help="of the training through scale channels")
+    parser.add_argument("--tuned-on", type=int, default=5000, help="images to train the last layer or channels with")
+    parser.add_argument("--channel-epochs", type=int, default=4, help="epochs in which the channels are trained")
     arguments = parser.read(given, pass_on=True)
     parser.refuse(arguments.options, {"--model", "--seed"})
     arguments.epochs = arguments.epochs or EPOCHS[arguments.dataset]
     if arguments.released:
         there = released_for(METHODS)
         if arguments.dataset not in there or arguments.seeds > 1:
-            parser.error(f"--released is for --seeds 1, and --dataset {' or '.join(there)}: one network of each kind")
+            parser.error(
+                f"expected --seeds 1 and --dataset {' or '.join(there)} with --released: one network of each kind. "
+                f"Received: seeds={arguments.seeds}, dataset={arguments.dataset!r}"
+            )
     return arguments
 
 
@@ -144,7 +149,7 @@ def recipe_of(name, arguments, seed):
 
 
 def make_model(name, weights, recipe):
-    """A network with its weights, for images of any size; it puts out logits, which scale channels pool."""
+    """A network with its weights, for images of any size; it returns logits, which scale channels pool."""
     shape = (None, None, 3 if recipe.dataset == "cifar10" else 1)
     given = {"input_shape": shape, "classifier_activation": None, **train_classifier.options(name, recipe)}
     return getattr(keras_applications(), name)(weights=weights, **given)
@@ -189,7 +194,7 @@ class Data:
 
 
 def evaluate(model, method, factor, data, seed):
-    """The accuracy on images that are a factor as large, and milliseconds an image."""
+    """The accuracy on images enlarged by a factor, and milliseconds per image."""
     x = data.at(data.test[0], factor)
     if method == "images resized back":
         x = images.resize(x, data.size)
@@ -208,7 +213,7 @@ def batch_size_at(factor):
 
 
 def prepare(model, method, factor, data, seed):
-    """A network for images that are a factor as large."""
+    """A network for images enlarged by a factor."""
     import keras
 
     import keras_njet

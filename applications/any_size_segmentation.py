@@ -60,7 +60,7 @@ def measure(arguments):
 
 
 def predictor(model, method, factor):
-    """A function from images that are a factor as large to their masks."""
+    """A function from images enlarged by a factor to their masks."""
     import keras_njet
 
     if method == "resized there and back":

@@ -5,12 +5,12 @@
 
 Toy networks of 2 and of 4 layers are trained on MNIST and on 4×MNIST, the same images at four times their size: CNNs
 with several filter sizes, a CNN with 3×3 filters that are dilated by 2 (atrous), one with deformable 3×3 filters, and
-an N-Jet. All have the same number of filters and as many epochs, and none shrinks its feature maps; but the N-Jet is
-trained once more with safe subsampling after each layer, as in the paper.
+an N-Jet. All have the same number of filters and of epochs, and none shrinks its feature maps, except a second N-Jet
+with safe subsampling after each layer, as in the paper.
 
 Data, sizes, depths, methods and the dilation rate are the paper's, and so are σ = 1 at the start, k = 2 and r = 4 of
-safe subsampling. It does not say how many filters there are, how the networks classify and how they are trained: here
-by global max pooling and a linear classifier, and by Adam with a learning rate that falls to zero. Of several
+safe subsampling. The paper does not say how many filters there are, how the networks classify or how they are trained:
+here by global max pooling and a linear classifier, and by Adam with a learning rate that falls to zero. Of several
 --learning-rates each network takes the one with which, with the first seed, it is best on a tenth of the training set
 that is held out. An N-Jet of order 3 has about as many parameters as 3×3 filters. What differs: the paper has a ReLU
 after each convolution, here batch normalisation stands between the two, because without it not every network began to
@@ -43,8 +43,8 @@ def main():
 
 def parse_arguments(given=None):
     parser = ArgumentParser("compare_adaptive", __doc__, seeds=3, quick=QUICK)
-    parser.add_argument("--images", type=int, help="train on the first so many images; default: all")
-    parser.add_argument("--test-images", type=int, help="test on the first so many images; default: all")
+    parser.add_argument("--images", type=int, help="number of training images, from the first on; default: all")
+    parser.add_argument("--test-images", type=int, help="number of test images, from the first on; default: all")
     parser.add_argument("--size", type=int, default=28, help="height and width of MNIST in pixels; default: 28")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batch-size", type=int, default=128)
@@ -75,7 +75,7 @@ def load(arguments):
     limits = (arguments.images, arguments.test_images)
     sets = images.load("mnist", arguments.data_dir)
     sets = [(x[:limit], y[:limit]) for (x, y), limit in zip(sets, limits, strict=True)]
-    # By way of the 1× images, so that those at 4× hold nothing more.
+    # From the 1× images, so that the 4× images have no more detail.
     small = [(images.resize(x, arguments.size), y) for x, y in sets]
     return {
         name: [(images.resize(x, factor * arguments.size), y) for x, y in small] for name, factor in FACTORS.items()

@@ -1,4 +1,4 @@
-"""What is a Gaussian derivative on a pixel grid, when σ is small? Three answers, and what they are worth downwards.
+"""What is a Gaussian derivative on a pixel grid, when σ is small? Three answers, compared on smaller images.
 
     python -m applications.compare_discretizations --data-dir DIR
 
@@ -7,8 +7,8 @@ discrete analogue of the Gaussian with its central differences ("discrete"; Lind
 which the layers do not have. All are computed here by SciPy.
 
 Writes into --out: table.md and results.json. For several σ, how each derivative responds to the polynomial that it
-should find, over what the continuous one has: 1 is right. And the test accuracy on Fashion-MNIST of the released
-N-Jet-NIN, rescaled to smaller images, with its filters made by each of them and recomputed batch statistics.
+should find, divided by the response of the continuous one: 1 is right. And the test accuracy on Fashion-MNIST of the
+released N-Jet-NIN, rescaled to smaller images, with its filters made by each of them and recomputed batch statistics.
 """
 
 import math
@@ -33,7 +33,7 @@ def main():
 def parse_arguments(given=None):
     parser = ArgumentParser("compare_discretizations", __doc__)
     parser.add_argument("--factors", type=float, nargs="+", default=[0.5, 0.75, 1.0])
-    parser.add_argument("--evaluated", type=int, default=2000, help="evaluate on the first so many test images")
+    parser.add_argument("--evaluated", type=int, default=2000, help="number of test images, from the first on")
     parser.add_argument("--statistics", type=int, default=1000, help="images of which batch statistics are taken")
     return parser.read(given)
 

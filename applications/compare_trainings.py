@@ -29,7 +29,7 @@ def parse_arguments(given=None):
     arguments = parser.read(given)
     missing = [str(run) for run in arguments.given if not (run / "results.json").is_file()]
     if missing:
-        parser.error(f"expected folders with a results.json. Received: {missing}")
+        parser.error(f"expected folders with a results.json. Received: runs={missing}")
     return arguments
 
 
@@ -43,7 +43,7 @@ def read(run):
     results = json.loads((run / "results.json").read_text())
     recorded = _results.recorded(results)
     log = _training.read_log(run / "log.csv")
-    shape = results.get("input_shape")  # which runs of version 0.1 do not know
+    shape = results.get("input_shape")  # which runs of version 0.1 did not record
     sizes = train_classifier.baseline_sizes(recorded, shape) if shape else {}
     return {
         "network": recorded.model,

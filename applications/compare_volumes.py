@@ -3,7 +3,7 @@
     python -m applications.compare_volumes --data-dir DIR
     python -m applications.compare_volumes --quick --data-dir DIR --backend torch
 
-The stack of the ISBI 2012 challenge has 30 slices of 512×512 voxels of 50×4×4 nm: neighbouring slices are twelve times
+The stack of the ISBI 2012 challenge has 30 slices of 512×512 voxels of 50×4×4 nm: neighbouring slices are 12.5 times
 as far apart as neighbouring pixels. The same small network labels each voxel as membrane or cell, once with N-Jet
 layers that learn a σ for each axis, once with one σ for all axes, and with plain `Conv3D` of 3×3×3 and of 1×5×5 voxels.
 It has no pooling: convolutions, each with batch normalisation and ReLU, and a linear classifier of each voxel.
@@ -13,7 +13,7 @@ test set; no figure on it decides anything.
 
 Writes into --out: table.md (accuracy, intersection over union of both classes, and the learned σ along each axis of
 each layer), results.json (the same of each run, σ after each epoch, what it ran on) and predictions.png (a test slice,
-the truth, what each network of seed 0 says). --quick shows that it runs, and nothing else.
+the truth, and the prediction of each network of seed 0). --quick shows that it runs, and nothing else.
 """
 
 import functools
@@ -39,7 +39,7 @@ def main():
 
 def parse_arguments(given=None):
     parser = ArgumentParser("compare_volumes", __doc__, seeds=1, quick=QUICK)
-    parser.add_argument("--test-size", type=int, help="test on the first so many pixels a side; default: all")
+    parser.add_argument("--test-size", type=int, help="pixels per side of the test slices; default: all")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--steps", type=int, default=50, help="of an epoch; default: 50")
     parser.add_argument("--batch-size", type=int, default=4)
@@ -50,7 +50,7 @@ def parse_arguments(given=None):
     parser.add_argument("--order", type=int, default=3, help="of the N-Jet; default: 3")
     arguments = parser.read(given)
     if arguments.data_dir is None:
-        parser.error("expected --data-dir, the folder with isbi-em/. Received: none")
+        parser.error("expected --data-dir, the folder with isbi-em/. Received: data_dir=None")
     return arguments
 
 
@@ -187,7 +187,7 @@ def train(train_set, test_set, make_convolution, seed, arguments):
 
 
 def predict(model, x):
-    """The classes of a volume of shape (depth, height, width, 1), window by window; what lies around it is mirrored."""
+    """The classes of a volume of shape (depth, height, width, 1), window by window, mirrored at its border."""
     import keras
 
     _, height, width, _ = x.shape

@@ -1,10 +1,11 @@
-"""Turns a trained network into an N-Jet network, trains it on for an epoch, and turns it back into plain convolutions.
+"""Turns a trained network into an N-Jet network, trains it for another epoch, and turns it back.
 
     python -m applications.convert_nin --data-dir DIR
 
 The network is the NIN with 5×5 and 3×3 filters that was trained on Fashion-MNIST and ships with the package. For
-several orders, with one σ a layer and one a filter: the error of its filters, and the test accuracy of the network as
-it was, as converted, after an epoch of training, and frozen. Writes table.md and results.json into --out.
+several orders, with one σ for each layer and one for each filter: the error of its filters, and the test accuracy of
+the network as it was, as converted, after an epoch of training, and frozen. Writes table.md and results.json into
+--out.
 """
 
 import logging
@@ -26,8 +27,8 @@ def parse_arguments(given=None):
     parser = ArgumentParser("convert_nin", __doc__, seed=True)
     parser.add_argument("--orders", type=int, nargs="+", default=[2, 4, 6, 8])
     parser.add_argument("--sharing", nargs="+", choices=["layer", "filter"], default=["layer", "filter"])
-    parser.add_argument("--images", type=int, help="train on the first so many images; default: all")
-    parser.add_argument("--test-images", type=int, help="test on the first so many images; default: all")
+    parser.add_argument("--images", type=int, help="number of training images, from the first on; default: all")
+    parser.add_argument("--test-images", type=int, help="number of test images, from the first on; default: all")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="of Adam")
     return parser.read(given)
 

@@ -2,10 +2,10 @@
 
     python -m applications.fit_filters
 
-Patches: 11×11 pixels of scikit-learn's sample photograph of a flower, their mean taken off. Filters: the first layer of
-the NIN with 5×5 filters that was trained on Fashion-MNIST and ships with the package. Each is fitted with one scale for
-all and with a scale for each, by orders 1 to 6. Writes into --out: table.md, results.json and, of the fits with a scale
-for each, patches.png and first_layer_of_NIN.png.
+Patches: 11×11 pixels of scikit-learn's sample photograph of a flower, minus their mean. Filters: the first layer of the
+NIN with 5×5 filters that was trained on Fashion-MNIST and ships with the package. Each is fitted with one scale for all
+and with a scale for each, by orders 1, 2, 3, 4 and 6. Writes into --out: table.md, results.json and, of the fits with a
+scale for each, patches.png and first_layer_of_NIN.png.
 """
 
 import numpy as np

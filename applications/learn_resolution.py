@@ -40,9 +40,9 @@ def parse_arguments(given=None):
     parser.add_argument("--batch-size", type=int, help="default: 32 for digits, else 128")
     parser.add_argument("--factors", type=float, nargs="+", default=[1.0, 1.5, 2.0], help="sizes of the images")
     parser.add_argument("--until-settled", action="store_true", help="train until σ has settled, as above")
-    parser.add_argument("--most-epochs", type=int, default=100, help="before it has settled; default: %(default)s")
+    parser.add_argument("--most-epochs", type=int, default=100, help="until σ has settled; default: %(default)s")
     parser.add_argument("--sigma-learning-rate", type=float, default=1.0, help="factor of σ's learning rate")
-    parser.add_argument("--images", type=int, help="train on the first so many images; default: all")
+    parser.add_argument("--images", type=int, help="number of training images, from the first on; default: all")
     parser.add_argument("--filters", type=int, default=16)
     parser.add_argument("--order", type=int, default=3)
     parser.add_argument("--learning-rate", type=float, default=0.05)
@@ -119,7 +119,7 @@ def format_table(results):
 
 
 def foretold(of_factor):
-    """What σ at 1.5× foretells of σ at 2×."""
+    """What σ at 1.5× predicts for σ at 2×."""
     if not {1.5, 2.0} <= set(of_factor):
         return []
     middle, large = ([last_sigma(row) for row in of_factor[factor]] for factor in (1.5, 2.0))

@@ -5,7 +5,7 @@
 A RUN is a folder that train_segmentation wrote. The field is the magnitude of the gradient of the largest logit of a
 pixel with respect to the input. In each test image it is that of the pixel of an object that is nearest to the middle
 of the objects around the centre of the image; these fields, each around its pixel, are averaged. Writes into --out:
-receptive_field.png and results.json (the radius of half of each field).
+receptive_field.png and results.json (the radius of the disc with half of each field).
 """
 
 import pathlib

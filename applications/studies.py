@@ -61,7 +61,7 @@ def data_sets(quick):
 
 
 def architectures(quick):
-    """Does it generalise to other networks? Each baseline beside its twin."""
+    """Does it generalise to other networks? Each baseline beside its N-Jet version."""
     for model in ARCHITECTURES[:3] if quick else ARCHITECTURES:
         for twin in (model, f"NJet{model}"):
             yield {"network": twin}, ["--model", twin]

@@ -39,7 +39,7 @@ def parse_arguments(given=None):
     own = {option for _, of_network in study.networks(arguments.quick) for option in of_network} | {"--seed"}
     parser.refuse(arguments.options, {option for option in own if option.startswith("--")})
     if study.needs_files and arguments.data_dir is None:
-        parser.error("this study reads original files: expected --data-dir. Received: none")
+        parser.error("this study reads original files: expected --data-dir. Received: data_dir=None")
     return arguments
 
 

@@ -3,9 +3,9 @@
     python -m applications.train_classifier --model NJetNIN --dataset cifar10
     python -m applications.train_classifier --model NIN --dataset fashion_mnist --data-dir DIR --width 0.25 --epochs 9
 
-SGD with momentum, a learning rate that falls to a tenth after one and after two thirds of the epochs, random crops of
-padded images, flips, and weight decay of everything but σ. A run that was interrupted or killed goes on after its last
-epoch if it is started again with the same options, and ends as it would have.
+SGD with momentum, a learning rate that is divided by ten after a third and again after two thirds of the epochs, random
+crops of padded images, flips, and weight decay of everything but σ. A run that was interrupted or killed goes on after
+its last epoch if it is started again with the same options, and ends as it would have.
 
 Writes into --out: log.csv (one row for each epoch: loss, accuracy, σ, filter and feature-map sizes of each N-Jet
 layer), results.json (configuration, versions, metrics), sizes.png (learned feature-map sizes beside the baseline's, the
@@ -44,15 +44,15 @@ def parse_arguments(given=None):
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--learning-rate", type=float, default=0.1)
     parser.add_argument("--momentum", type=float, default=0.9)
-    parser.add_argument("--weight-decay", type=float, default=5e-4, help="as a gradient: d·w is added to that of w")
-    parser.add_argument("--images", type=int, help="train on the first so many images; default: all")
-    parser.add_argument("--test-images", type=int, help="test on the first so many images; default: all")
+    parser.add_argument("--weight-decay", type=float, default=5e-4, help="d: d·w is added to the gradient of w")
+    parser.add_argument("--images", type=int, help="number of training images, from the first on; default: all")
+    parser.add_argument("--test-images", type=int, help="number of test images, from the first on; default: all")
     parser.add_argument("--precision", choices=["float32", "mixed_float16", "mixed_bfloat16"], default="float32")
     parser.add_argument("--width", type=float, help="multiplies all numbers of filters (not EfficientNet)")
     parser.add_argument("--dropout", type=float, help="NIN and AllCNN; default: 0.5")
     parser.add_argument("--kernel-sizes", type=int, nargs=3, help="NIN: sizes of the spatial filters; default: 5 5 3")
     parser.add_argument(
-        "--no-subsampling", action="store_true", help="NIN: no pooling; N-Jet: that of the baseline, and none by σ"
+        "--no-subsampling", action="store_true", help="NIN: no pooling; N-Jet: the baseline's, none by σ"
     )
     parser.add_argument("--order", type=int, help="N-Jet: highest order of the Gaussian derivatives")
     parser.add_argument("--sigma", type=float, help="N-Jet: the scales at the start; default: 1")
@@ -61,7 +61,10 @@ def parse_arguments(given=None):
     parser.add_argument("--subsample-rate", type=float, help="N-Jet: r, the σ that halves a feature map; default: 4")
     arguments = parser.read(given)
     if arguments.no_subsampling and arguments.subsample_rate:
-        parser.error("expected --no-subsampling or --subsample-rate, not both")
+        parser.error(
+            "expected --no-subsampling or --subsample-rate, not both. "
+            f"Received: no_subsampling=True, subsample_rate={arguments.subsample_rate}"
+        )
     return arguments
 
 
@@ -144,7 +147,7 @@ def options(name, arguments):
 def augmented_batches(x, y, arguments, factor=1.0):
     """Random batches of images, each padded, cropped and flipped at random.
 
-    Borders are a factor as wide as the recipe's, for images that are a factor as large.
+    Borders are multiplied by the factor, for images that are enlarged by it.
     """
     border = round(factor * PADDING)
 

@@ -2,8 +2,8 @@
 
     python -m applications.train_progressively --dataset cifar10 --data-dir DIR --seeds 2
 
-Trains N-Jet-NIN twice with each seed, for the same number of steps by the recipe of train_classifier: at full size all
-along, and by `keras_njet.fit_progressively`, at half and three quarters of the size first. Filters are integrated over
+Trains N-Jet-NIN twice with each seed, for the same number of steps by the recipe of train_classifier: always at full
+size, and by `keras_njet.fit_progressively`, at half and three quarters of the size first. Filters are integrated over
 pixels in both, as at half the size σ starts at half a pixel.
 
 Writes into --out: table.md, results.json (accuracy and seconds after each epoch) and accuracy.png. Options of
@@ -38,7 +38,10 @@ def parse_arguments(given=None):
     arguments = parser.read(given, pass_on=True)
     parser.refuse(arguments.options, {"--model", "--seed"})
     if len(arguments.factors) != len(arguments.epochs) or arguments.factors[-1] != 1.0:
-        parser.error(f"expected as many --factors as --epochs, the last one 1. Received: {arguments.factors}")
+        parser.error(
+            "expected as many --factors as --epochs, the last factor 1. "
+            f"Received: factors={arguments.factors}, epochs={arguments.epochs}"
+        )
     return arguments
 
 
@@ -94,7 +97,7 @@ def train(arguments, factors, epochs, seed):
 
 
 def resized(x, factor):
-    """Images that are a factor as large; without aliasing, as they are smaller."""
+    """Images resized by a factor, with anti-aliasing, as they become smaller."""
     return images.resize(x, round(factor * x.shape[1]), antialias=True)
 
 

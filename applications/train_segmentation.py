@@ -5,7 +5,7 @@
 
 U-Nets are trained with Adam, DeepLabv2 with momentum, weight decay of everything but σ, a rate that falls to 0 as a
 polynomial, and a head that learns ten times as fast, except for its scales (its weight decay is no faster). On
-multi-scale Fashion-MNIST the loss of a class is weighed by the inverse of its frequency.
+multi-scale Fashion-MNIST the loss of a class is weighted by the inverse of its frequency.
 
 Writes into --out: log.csv (one row for each epoch: loss, mean IoU over the object classes, the scales), results.json
 (configuration, versions, metrics), predictions.png (image, mask and prediction) and model.weights.h5.
@@ -23,7 +23,7 @@ MODELS = ("UNet", "NJetUNet", "DeepLabV2", "NJetDeepLabV2")
 DATASETS = ("multiscale_fashion_mnist", *segmentation.CLASSES)
 SHOWN = 4
 MOMENTUM = 0.9  # of DeepLabv2
-RATES = {  # multiples of the learning rate; ten times as fast, scales run away
+RATES = {  # multiples of the learning rate; at ten times the rate, scales diverge
     "DeepLabV2": {"head": 10.0},
     "NJetDeepLabV2": {"log2_sigma": 1.0, "head": 10.0},
 }
@@ -57,7 +57,7 @@ def parse_arguments(given=None):
     is_njet, is_deeplab = arguments.model.startswith("NJet"), arguments.model.endswith("DeepLabV2")
     if is_deeplab and arguments.backbone == "resnet101" and arguments.dataset not in segmentation.CLASSES:
         parser.error(
-            f"resnet101 sees photographs: expected --backbone resnet32, or --dataset {' or '.join(DATASETS[1:])}. "
+            f"resnet101 needs photographs: expected --backbone resnet32, or --dataset {' or '.join(DATASETS[1:])}. "
             f"Received: --dataset {arguments.dataset}"
         )
     is_unet, is_made = not is_deeplab, arguments.dataset == "multiscale_fashion_mnist"

@@ -1,10 +1,10 @@
-"""Sets the time of the matrix products beside what the arithmetic and the memory of this machine allow.
+"""Compares the time of the matrix products with what the arithmetic and the memory of this machine allow.
 
     python -m benchmarks.bounds             # every installed backend; a table, and JSON in results/benchmarks/
 
 For each workload at σ = 2, evaluated by matrices: the multiply-accumulates of a forward and backward pass (three times
-those of a forward pass), over the rate of one large product on this backend; the bytes that it writes and reads again,
-over the bandwidth of adding a number to a large array; and the time that is measured, over the sum of both.
+those of a forward pass), divided by the rate of one large product on this backend; the bytes that are written and read
+again, divided by the bandwidth of adding a number to a large array; and the measured time, divided by the sum of both.
 """
 
 import json

@@ -138,7 +138,7 @@ def evaluation(kind, mixing):
 
 
 def fit(measured, draws):
-    """Prints the prices that foretell the times best."""
+    """Prints the prices that predict the times best."""
     from keras_njet._convolution import costs
 
     generator = random.Random(0)

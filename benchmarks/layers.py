@@ -6,7 +6,7 @@
 A figure is the time of the N-Jet layer, σ learned, divided by that of Keras' own layer with filters of the same support
 (a convolution of one, two or three axes or a depthwise one; beside the pyramid, the dilated `ASPP`): that of a forward
 and backward pass, and with `--predict` that of a forward pass. Both run in one process, in turn; the medians of several
-runs are divided. The scales lie just off the whole numbers, where filters have outgrown the next size. A process that
+runs are divided. The scales lie just above 0.5, 1, 2, 3 and 5, at which filters become larger. A process that
 takes longer for a cell than a limit is stopped: Keras' layer with large filters may take minutes for a step. Then the
 N-Jet layer is measured alone, for this cell and larger σ, and there is no figure but "long". With `--others`, the layer
 of the DCLS package with as many weights is timed, too (torch, two axes; Khalfaoui-Hassani et al., "Dilated convolution

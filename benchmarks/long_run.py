@@ -1,9 +1,9 @@
-"""Measures by how much the memory of a long training grows, in which sizes change in each third epoch.
+"""Measures how much the memory of a long training grows, in which sizes change in every third epoch.
 
     python -m benchmarks.long_run           # every installed backend; a table, and JSON in results/benchmarks/
 
 Networks of three layers are trained by `fit`, each in a process of its own, with the default allocator: N-Jets
-(order 3, r = 4) whose σ goes to and fro between 1.05 and 2.55, so that filters and feature maps change, and Keras' own
+(order 3, r = 4) whose σ alternates between 1.05 and 2.55, so that filters and feature maps change, and Keras' own
 layers with filters of 7×7 pixels, whose training function is made again as often. Growth is counted from a third of the
 epochs on: of all memory that the process has, and of what it uses of it. The rest was given back to the allocator,
 which keeps it for later; how much that is changes by chance. Python is told to take all objects from this allocator

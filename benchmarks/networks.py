@@ -13,8 +13,8 @@ the backend. With `--first-step`, each network has a process of its own, in whic
 tracing and compiling, and the memory by which the process grows at most in three steps; the backend has trained another
 network before, so that its own set-up does not count.
 
-All scales start at σ = 1.1, are learned, and stay there, as the steps are small: learned scales lie off the whole
-numbers. Filters of σ = 1 have 5×5 pixels, and these have outgrown them: 7×7.
+All scales start at σ = 1.1, are learned, and stay there, as the steps are small. Learned scales are no whole numbers:
+filters of σ = 1 have 5×5 pixels, those of σ = 1.1 already 7×7.
 """
 
 import argparse
@@ -26,7 +26,7 @@ import numpy as np
 from benchmarks import timing
 
 SIGMA = 1.1
-NETWORKS = {  # name: (application, arguments of the N-Jet network, arguments of the baseline too, batch, image)
+NETWORKS = {  # name: (application, arguments of the N-Jet network, arguments of both, batch, image)
     "nin": ("NIN", {"order": 3}, {}, 32, (32, 32, 3)),
     "nin order 2": ("NIN", {"order": 2}, {}, 32, (32, 32, 3)),
     "resnet32": ("ResNet32", {"order": 3}, {}, 32, (32, 32, 3)),

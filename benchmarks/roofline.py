@@ -4,8 +4,8 @@
 
 An evaluation takes as long as its multiplications at the device's rate or as its bytes at the bandwidth, whichever is
 longer, for each of its products and convolutions. Of a training step the multiplications are three times those of a
-forward pass, and so are the bytes. The device's figures are those of its data sheet (H100 SXM, dense). The first person
-with a GPU can refute it: `python -m benchmarks.layers`.
+forward pass, and so are the bytes. The device's figures are those of its data sheet (H100 SXM, dense). On a GPU,
+`python -m benchmarks.layers` tests the prediction.
 """
 
 import argparse

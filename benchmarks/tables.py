@@ -106,9 +106,9 @@ def layers(key, order=ORDER, measured="layers"):
 
 
 def grid(order=ORDER, measured="layers"):
-    """What the whole table says in a line: the geometric mean, and the worst cell that takes Keras' layer a while.
+    """The whole table in a line: the geometric mean, and the worst cell in which Keras' layer takes at least 10 ms.
 
-    Of cells in which Keras' layer ended its runs, without the pyramid, beside which dilation rates stay.
+    Counted are cells in which Keras' layer was measured, but not the pyramid, whose dilation rates do not grow with σ.
     """
     yield from header("backend", "cells", "geometric mean", "above 1", "worst cell")
     for backend, rows in read(measured + suffix(int(order))).items():
@@ -154,7 +154,7 @@ def of_networks(measured, cells):
 
 
 def first_step():
-    """Compiling and memory of a layer, in parts of Keras' layer; and how long a step takes then."""
+    """Compiling and memory of a layer, also as ratios to Keras' layer; and the ratio of later steps."""
     yield from header("", "evaluated by", "compiling, s", "ratio", "memory, MB", "ratio", "step, ratio")
     for backend, row in read("first_step").items():
         title, theirs = BACKENDS[backend], row["Keras"]

@@ -18,15 +18,15 @@ from applications import _results
 BACKENDS = ("tensorflow", "jax", "torch")
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"  # those that the README files show
-# By default glibc gives large arrays back to the system, always or now and then, as chance has it; getting them again,
-# filled with zeros, takes up to half of a step.
+# By default glibc returns large arrays to the system, always or at random times; to get them again, filled with zeros,
+# takes up to half of a step.
 KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(1 << 32), "MALLOC_MMAP_MAX_": "0"}
 
 PRECISIONS = {"float32": "", "mixed_bfloat16": "_bfloat16"}  # dtype policies: what the names of their results end with
 
 
 def argument_parser(description: str) -> argparse.ArgumentParser:
-    """What every benchmark can be asked. With `--backend`, it measures in its own process and prints JSON."""
+    """A parser with the options of all benchmarks. With `--backend`, one measures in this process and prints JSON."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
     parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=installed)
@@ -38,7 +38,7 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
 
 
 def add_precision(parser: argparse.ArgumentParser):
-    """Has a benchmark asked for its precision as well."""
+    """Adds the option --precision."""
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
@@ -111,7 +111,7 @@ def lines_of_a_process(path, backend, *arguments, limit=None, allocation=KEEP_ME
 
 
 def interleaved(functions, repeats: int, budget: float):
-    """Median seconds of each function. They run in turn, after one warm-up, until the budget of seconds is spent."""
+    """Median seconds of each function, run in turn after one warm-up, `repeats` times or until the budget is spent."""
     times = [[] for _ in functions]
     for function in functions:
         function()
@@ -213,7 +213,7 @@ def training_pass(layer, x):
 
 
 def formatted(row, key="ratio"):
-    """The ratio of a row, as tables and pictures have it."""
-    if row.get("beyond_the_limit"):  # earlier results have a ratio to the limit, which is no bound of anything
+    """The ratio of a row, as it is shown in tables and pictures."""
+    if row.get("beyond_the_limit"):  # earlier results have a ratio to the limit, which means nothing
         return "long"
     return "–" if row.get(key) is None else f"{max(row[key], 0.01):.2f}"

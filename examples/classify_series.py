@@ -1,6 +1,6 @@
 """Classifies time series by a small network of N-Jet layers, which learn how long the events are that matter.
 
-pip install aeon                                # which has the series
+pip install aeon                                # the series come with it
 KERAS_BACKEND=jax python classify_series.py     # or another set: python classify_series.py ACSF1
 """
 

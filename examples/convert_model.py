@@ -1,4 +1,4 @@
-"""Turns a trained network into an N-Jet network, trains it on, and turns it back into plain convolutions.
+"""Turns a trained network into an N-Jet network, trains it further, and turns it back into plain convolutions.
 
     KERAS_BACKEND=jax python convert_model.py
 
@@ -41,14 +41,14 @@ cnn = keras.Sequential(
 train(cnn, learning_rate=0.003, epochs=15)
 show("trained, filters of 3×3 pixels", cnn)
 
-njet, report = keras_njet.convert(cnn, order=4, return_report=True)  # order 4 meets every 3×3 filter
+njet, report = keras_njet.convert(cnn, order=4, return_report=True)  # order 4 matches every 3×3 filter exactly
 for layer in report:
     print(f"  {layer.name}: σ = {layer.sigma:.2f}, error of the filters {layer.error:.1e}")
 show("converted", njet)
 
 train(njet, learning_rate=0.001, epochs=5)  # from here on, σ is free to move
 keras_njet.summary(njet)
-show("trained on", njet)
+show("trained further", njet)
 
 frozen = keras_njet.freeze(njet)  # plain Conv2D layers, which load and export without keras-njet
 print("frozen:", ", ".join(type(layer).__name__ for layer in frozen.layers))

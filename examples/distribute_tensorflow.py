@@ -2,7 +2,7 @@
 
     KERAS_BACKEND=tensorflow python distribute_tensorflow.py
 
-Takes all GPUs; on a machine without, two devices are made of the processor, or as many as the argument says. Plain
+Uses all GPUs; on a machine without one, the processor is split into two devices, or as many as the argument says. Plain
 `fit` prints the loss of each epoch; the model is saved in distributed.keras, for any number of devices.
 """
 

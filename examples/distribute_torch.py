@@ -2,8 +2,8 @@
 
     KERAS_BACKEND=torch python distribute_torch.py
 
-Two processes are started, or as many as the argument says, on the processor; with a GPU for each, give the model and
-the batches to `cuda:{rank}` and take the backend "nccl". The loop prints the loss of each epoch; the model is saved in
+Two processes are started, or as many as the argument says, on the processor; with a GPU for each, move the model and
+the batches to `cuda:{rank}` and use the backend "nccl". The loop prints the loss of each epoch; the model is saved in
 distributed.keras, for any number of devices.
 """
 
@@ -46,7 +46,7 @@ def train(rank, count, port):
             loss.backward()
             optimizer.step()
             losses.append(loss.detach())
-        keras_njet.update_sizes(model)  # which follow σ; it is the same in all processes
+        keras_njet.update_sizes(model)  # which follow σ; σ is the same in all processes
         mean = torch.stack(losses).mean()
         torch.distributed.all_reduce(mean)
         if rank == 0:

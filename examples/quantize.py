@@ -2,8 +2,8 @@
 
     KERAS_BACKEND=tensorflow python quantize.py        # writes digits.tflite
 
-The network is trained on scikit-learn's digits. It is frozen to plain convolutions first, which any runtime has. The
-ranges of all numbers are taken from training images.
+The network is trained on scikit-learn's digits. It is frozen first, to plain convolutions, which every runtime can run.
+The ranges of all numbers are taken from training images.
 """
 
 import tempfile

@@ -2,7 +2,7 @@
 
     KERAS_BACKEND=jax python tune.py 6        # the number of trials
 
-`pip install keras-tuner` brings it. The images are scikit-learn's digits at twice their size; what is compared is the
+It needs `pip install keras-tuner`. The images are scikit-learn's digits at twice their size; what is compared is the
 accuracy on images that are held out.
 """
 

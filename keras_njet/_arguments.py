@@ -1,6 +1,6 @@
-"""Checks of constructor arguments. Each returns the value it was given, in its standard form, or raises ValueError.
+"""Checks of constructor arguments. Most return the value in its standard form, or raise ValueError.
 
-But `finite_numbers`, on which some are built, returns None.
+`finite_numbers`, which some of them use, returns None instead; `another` and `of_a_convolution` check nothing.
 """
 
 import functools
@@ -72,7 +72,7 @@ def integers(name: str, value, axes: int) -> tuple[int, ...]:
     """An integer of at least 1, or one for each axis."""
     values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * axes
     if len(values) != axes:
-        raise ValueError(f"`{name}` must be an integer, or {axes} of them, one an axis. Received: {name}={value!r}")
+        raise ValueError(f"`{name}` must be an integer, or {axes} of them, one per axis. Received: {name}={value!r}")
     return tuple(integer(name, one, least=1) for one in values)
 
 
@@ -83,20 +83,20 @@ def scale(value, axes: int, isotropic: bool) -> float | tuple[float, ...]:
     if not isinstance(value, (tuple, list, np.ndarray)):
         return positive("sigma", value)
     if isotropic or len(value) != axes:
-        expected = "a number, as `isotropic` is True" if isotropic else f"a number, or {axes} of them, one an axis"
+        expected = "a number, as `isotropic` is True" if isotropic else f"a number, or {axes} of them, one per axis"
         raise ValueError(f"`sigma` must be {expected}. Received: sigma={value!r}")
     return tuple(positive("sigma", one) for one in value)
 
 
 def factors(name: str, value, axes: int | None = None) -> float | tuple[float, ...]:
-    """A finite number above zero, or a tuple of several that are not all equal, one an axis if `axes` are given."""
+    """A finite number above zero, or a tuple of several that are not all equal, one per axis if `axes` is given."""
     if not isinstance(value, (tuple, list)):
         return positive(name, value)
     values = several(name, value, positive)
     if len(set(values)) == 1:
         return values[0]
     if axes not in (None, len(values)):
-        raise ValueError(f"`{name}` must be a number, or {axes} of them, one an axis. Received: {name}={value!r}")
+        raise ValueError(f"`{name}` must be a number, or {axes} of them, one per axis. Received: {name}={value!r}")
     return values
 
 
@@ -104,7 +104,7 @@ def unit(value, axes: int, isotropic: bool) -> float | tuple[float, ...]:
     """The size of a unit in pixels: a number, or one for each axis."""
     values = factors("unit", value)
     if isinstance(values, tuple) and (isotropic or len(values) != axes):
-        expected = "a number, as `isotropic` is True" if isotropic else f"a number, or {axes} of them, one an axis"
+        expected = "a number, as `isotropic` is True" if isotropic else f"a number, or {axes} of them, one per axis"
         raise ValueError(f"`unit` must be {expected}. Received: unit={value!r}")
     return values
 
@@ -167,7 +167,7 @@ def channels(input_shape, data_format: str) -> int:
 
 
 _INSTEAD = {
-    "kernel_size": "start the size of the filters, which is learned, by `sigma` and `extent`",
+    "kernel_size": "the size of the filters is learned; set its initial value by `sigma` and `extent`",
     "dilation_rate": "take a larger `sigma`, whose filters reach as far without gaps",
     "kernel_initializer": "use `coefficient_initializer`",
     "kernel_regularizer": "use `coefficient_regularizer`",
@@ -179,10 +179,10 @@ _INSTEAD = {
 
 
 def of_a_convolution(positional: int) -> Callable:
-    """Decorates the constructor of an N-Jet layer: whoever calls it as Keras' convolution is told what to do instead.
+    """Decorates the constructor of an N-Jet layer: calls with Keras' arguments raise an error that helps.
 
     Args:
-        positional: How many arguments have no need of a name.
+        positional: How many arguments may be given without a name.
     """
 
     def decorate(init):

@@ -1,6 +1,6 @@
-"""The private parts of Keras that this package leans on, all in one file.
+"""All private parts of Keras that this package uses, in one file.
 
-`tests/keras_njet/test_backend.py` fails when one of them goes.
+`tests/keras_njet/test_backend.py` fails when one of them is removed or changes.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ try:
     from keras.src.utils.io_utils import print_msg as print_msg
 except ImportError as error:
     raise ImportError(
-        f"keras_njet leans on private parts of Keras, of which this version lacks one: {error}. Expected Keras 3.15, "
+        f"keras_njet uses private parts of Keras, one of which this version lacks: {error}. Expected Keras 3.15, "
         f"with which it is tested. Received: keras.__version__={keras.__version__!r}"
     ) from error
 
@@ -36,7 +36,7 @@ _TRAINER_METHODS = ("fit", "evaluate", "predict", "train_on_batch", "test_on_bat
 
 
 def read_value(variable) -> np.ndarray | None:
-    """The value of a variable as float64 numbers, or None where it has none: while JAX traces a function."""
+    """The value of a variable as float64 numbers, or None where it cannot be read, as while JAX traces a function."""
     try:
         with _outside_of_graphs():
             return np.asarray(ops.convert_to_numpy(_of_first_device(variable.value)), "float64")
@@ -95,7 +95,7 @@ def _calling_model(frame):
 
 
 def _is_a_replica():
-    """Whether this is one of several replicas of a function, that `tf.distribute` runs."""
+    """Whether this code runs in one of the replicas of a function that `tf.distribute` runs."""
     if keras.backend.backend() != "tensorflow":
         return False
     import tensorflow as tf
@@ -104,7 +104,7 @@ def _is_a_replica():
 
 
 def _of_first_device(value):
-    """A value, or of one that TensorFlow holds on several devices, where it is the same, that of the first."""
+    """The value; of one that TensorFlow mirrors on several devices, the copy on the first device."""
     if keras.backend.backend() != "tensorflow":
         return value
     import tensorflow as tf
@@ -131,12 +131,12 @@ def set_function(model: keras.Model, step: str, function) -> None:
 
 
 def make_function(model: keras.Model, step: str) -> None:
-    """Has a model make its function for a step again; it is compiled when it is called next."""
+    """Makes a model rebuild its function for a step; it is compiled at its next call."""
     getattr(model, f"make_{step}_function")(force=True)
 
 
 def make_functions(model: keras.Model) -> None:
-    """Has a model make again all functions that it has."""
+    """Makes a model rebuild all functions that it has."""
     for step in functions(model):
         make_function(model, step)
 
@@ -147,27 +147,27 @@ def compile_arguments(model: keras.Model) -> dict:
 
 
 def exclude_from_weight_decay(model, variable) -> None:
-    """Has the optimizer of a model, if it is Keras', leave a variable out of its weight decay, also if it is built.
+    """Excludes a variable from the weight decay of a model's optimizer, if it is one of Keras'; also once built.
 
     Args:
         model: A `keras.Model`.
         variable: A `keras.Variable`.
     """
-    optimizer = getattr(model, "optimizer", None)  # which one with a training of its own may lack
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of a loss that is scaled
+    optimizer = getattr(model, "optimizer", None)  # a model with its own training loop may have none
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # `LossScaleOptimizer` wraps another optimizer
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         return
     key, excluded = optimizer._var_key(variable), getattr(optimizer, "_exclude_from_weight_decay", ())
     if key in excluded:
         return
     optimizer._exclude_from_weight_decay = {*excluded, key}
-    # Where Keras 3.15, and 3.16, note for which variables there is none.
+    # Where Keras 3.15, and 3.16, note which variables have no weight decay.
     for noted in ("_exclude_from_weight_decay_cache", "_weight_decay_by_var_key"):
         getattr(optimizer, noted, {})[key] = False
 
 
 def call_after_fit(model, function) -> None:
-    """Has a function called whenever `fit` of a model has ended, if its optimizer is one of Keras'."""
+    """Calls a function whenever `fit` of a model has ended, if the model's optimizer is one of Keras'."""
     optimizer = getattr(model, "optimizer", None)
     if not isinstance(optimizer, keras.optimizers.Optimizer) or hasattr(optimizer, "_njet_is_followed"):
         return
@@ -189,7 +189,7 @@ def own_variables(layer: keras.Layer) -> list:
 def trains_step_by_step(model: keras.Model) -> bool:
     """Whether the weights of a model only change between two calls of its training function.
 
-    That is so with Keras' own `train_step`, once a call.
+    True for Keras' own `train_step` with `steps_per_execution=1`.
     """
     return type(model).train_step is keras.Model.train_step and model.steps_per_execution == 1
 
@@ -263,7 +263,7 @@ def traced_once(function, static: tuple, tensors: tuple):
     step of a deep network.
 
     Args:
-        function: A function at the top of a module, of tensors and of what says how to work on them; without state.
+        function: A function at the top of a module, without state. It takes `static`, then `tensors`.
         static: Values that can be hashed.
         tensors: Tensors, whose shapes and dtypes tell calls apart, too.
     """

@@ -1,4 +1,4 @@
-"""`ResolutionCallback`, which tunes and logs what `fit` does with σ anyway."""
+"""`ResolutionCallback`, which logs σ and sizes during `fit`, and can update sizes within an epoch."""
 
 import collections
 
@@ -14,17 +14,15 @@ class ResolutionCallback(keras.callbacks.Callback):
     """Logs the learned scales and filter sizes, and can update the sizes of feature maps more often.
 
     `fit` brings the sizes that follow σ (section IV of the paper) up to date at the start of every epoch without this
-    callback. It adds to the logs of each epoch, and so to the `History` and to callbacks that are listed after it:
+    callback. The callback adds to the logs of each epoch, and so to `History` and to callbacks listed after it:
 
     - `<layer>/sigma`, the largest if filters have their own; `<layer>/sigma_height` and so on if axes have their own;
       `<layer>/sigma_0` and so on for `keras_njet.NJetASPP`;
-    - `<layer>/kernel_size`, the largest size of a filter in pixels;
+    - `<layer>/kernel_size`, the largest size of a filter in pixels (not for `keras_njet.NJetASPP`);
     - `<layer>/height` and `<layer>/width` of the feature map in pixels, where they are fixed; of a signal
       `<layer>/length`, of a volume also `<layer>/depth`.
 
-    `<layer>` is its name; where several have the same, the names of the models that lead to it come before it.
-
-    It can also update the sizes within an epoch.
+    `<layer>` is the layer's name; if several layers have the same name, the names of the models around it come first.
 
     Args:
         update_freq: "epoch", or an integer n ≥ 1: also update the sizes after every n batches. Each update that changes

@@ -17,12 +17,13 @@ class NJetVarianceScaling(keras.initializers.RandomNormal):
     """Draws coefficients α such that a stack of N-Jet layers keeps the variance of its activations.
 
     The coefficients are normally distributed with mean 0 and variance `1 / (fan_in·g)`, the fan-in being the number of
-    input channels of a group. g is the share of its input's variance that Σ_m |G^m|² lets through. That depends
-    on the input's spectrum: smooth maps pass a Gaussian unharmed, white noise does not. g is therefore computed for the
-    spectrum that feature maps have inside a stack of such layers, for this order and σ, see `transmitted_variance`.
+    input channels of a group. g is the share of the variance of a layer's input that its basis filters, Σ_m |G^m|², let
+    through. It depends on the spectrum of the input: a Gaussian leaves smooth maps as they are, but removes most of
+    white noise. g is therefore computed for the spectrum that feature maps have inside a stack of such layers, for this
+    order and σ, see `transmitted_variance`.
 
-    The authors' code draws α from N(0, 1), `keras.initializers.RandomNormal(stddev=1.0)`, and leans on batch
-    normalisation; the paper does not say.
+    The authors' code draws α (equation 5 of the paper) from N(0, 1), `keras.initializers.RandomNormal(stddev=1.0)`, and
+    relies on batch normalisation; the paper does not say how α is initialised.
 
     Args:
         sigma: Number σ > 0 in pixels, the scale the layer starts with, or one for each axis. Defaults to 1.
@@ -30,6 +31,9 @@ class NJetVarianceScaling(keras.initializers.RandomNormal):
         rectified: Whether a rectifier follows, which halves the variance (He et al., 2015). Defaults to False.
         axes: Integer, how many axes the feature maps of the layer have: 1, 2 or 3. Defaults to 2.
         seed: Integer or `keras.random.SeedGenerator`. Defaults to a random seed.
+
+    Raises:
+        ValueError: If an argument is out of its range, or the shape to draw is not that of coefficients.
 
     Example:
 

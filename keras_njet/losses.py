@@ -12,13 +12,13 @@ class SegmentationCrossentropy(keras.losses.Loss):
 
     The mean over all pixels of a batch that are not ignored, each weighted by its class: Σ w·loss / Σ w. With weights
     inverse to the frequency of the classes this is the loss of the experiments of section IV-B of the paper.
-    `keras.losses.SparseCategoricalCrossentropy` knows no weights of classes.
+    `keras.losses.SparseCategoricalCrossentropy` has no class weights.
 
     Args:
         class_weights: Sequence of a number ≥ 0 for each class, or None for equal weights. Defaults to None.
         ignore_class: Integer, label of pixels that do not count, or None. Defaults to 255.
         axis: Axis of the classes in the logits, -1 or 1. Defaults to that of `keras.config.image_data_format()`.
-        name: Name of the loss.
+        name: Name of the loss. Defaults to "segmentation_crossentropy".
         **kwargs: `dtype` of the loss.
 
     Call arguments:

@@ -14,12 +14,12 @@ _BASE = 2**30
 class SegmentationIoU(keras.metrics.Metric):
     """Mean intersection over union of the classes of objects, over all pixels but those with an ignored label.
 
-    mIoU in section IV-B of the paper. The same as `keras.metrics.IoU`, which takes ten times as long as a training step
-    of a small network on torch, and on JAX warns of a dtype.
+    mIoU in section IV-B of the paper. It gives the value of `keras.metrics.IoU`, which on torch takes ten times as long
+    as a training step of a small network, and on JAX warns about a dtype.
 
     Args:
         classes: Integer, number of classes.
-        objects: Classes over which the mean is taken, of those that occur. Defaults to all but 0, the background.
+        objects: Classes to average over; classes that do not occur are left out. Defaults to all but 0, the background.
         ignore_class: Integer, label of pixels that do not count, or None. Defaults to 255.
         axis: Axis of the classes in the logits, -1 or 1. Defaults to that of `keras.config.image_data_format()`.
         name: Name of the metric. Defaults to "miou".
@@ -34,7 +34,7 @@ class SegmentationIoU(keras.metrics.Metric):
         A scalar between 0 and 1; 0 before anything was counted.
 
     Raises:
-        ValueError: If one of `objects` is not a class.
+        ValueError: If `classes` is below 1, if one of `objects` is not a class, or if sample weights are given.
 
     Example:
 
@@ -48,10 +48,10 @@ class SegmentationIoU(keras.metrics.Metric):
         super().__init__(name=name, dtype=dtype)
         self.classes = _arguments.integer("classes", classes, least=1)
         if objects is not None and not isinstance(objects, Iterable):
-            raise ValueError(f"Objects must be several classes. Received: objects={objects!r}")
+            raise ValueError(f"`objects` must be a list of classes. Received: objects={objects!r}")
         self.objects = list(range(1, self.classes) if objects is None else objects)
         if not self.objects or not all(number in range(self.classes) for number in self.objects):
-            raise ValueError(f"Objects must be classes from 0 to {self.classes - 1}. Received: objects={self.objects}")
+            raise ValueError(f"`objects` must be from 0 to {self.classes - 1}. Received: objects={self.objects}")
         self.ignore_class = ignore_class
         if axis is None:
             axis = -1 if keras.config.image_data_format() == "channels_last" else 1
@@ -60,7 +60,7 @@ class SegmentationIoU(keras.metrics.Metric):
         self.union = self._counts("union")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        """Counts the pixels of a batch. Weights of samples are not known to this metric."""
+        """Counts the pixels of a batch. Sample weights are not supported and raise ValueError."""
         if sample_weight is not None:
             raise ValueError(f"SegmentationIoU counts all pixels alike. Received: sample_weight={sample_weight}")
         labels = ops.reshape(ops.cast(y_true, "int32"), (-1, 1))
@@ -84,12 +84,12 @@ class SegmentationIoU(keras.metrics.Metric):
         return {**super().get_config(), **own}
 
     def _counts(self, name):
-        # Billions of pixels are more than an int32 can count: the second row counts to _BASE, the first how often.
+        # An int32 cannot count billions of pixels: the second row counts up to _BASE, the first row the carries.
         return self.add_variable(shape=(2, self.classes), initializer="zeros", dtype="int32", name=name)
 
 
 def _add(counts, pixels):
-    """Adds the number of pixels in which something is so, of which each class has a column."""
+    """Adds, for each class, the number of pixels that are True in its column."""
     often, rest = ops.unstack(ops.convert_to_tensor(counts), 2)
     rest = rest + ops.sum(ops.cast(pixels, "int32"), axis=0)
     carried = rest // _BASE

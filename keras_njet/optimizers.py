@@ -11,8 +11,8 @@ class LayerwiseSGD(keras.optimizers.SGD):
     """Stochastic gradient descent whose learning rate is multiplied in some layers.
 
     DeepLabv2 is fine-tuned so: its head learns ten times as fast as the backbone (section IV-B of the paper, experiment
-    2(B)). Keras' own optimizers have one rate for all variables. For this one, to multiply the rate is to multiply the
-    gradients; they are clipped after that. Weight decay keeps its rate.
+    2(B)). Keras' own optimizers have one rate for all variables. In gradient descent, multiplying the rate is the same
+    as multiplying the gradients, which is what this optimizer does, before it clips them. Weight decay keeps its rate.
 
     Args:
         learning_rate: Number or `keras.optimizers.schedules.LearningRateSchedule`. Defaults to 0.01.
@@ -22,7 +22,7 @@ class LayerwiseSGD(keras.optimizers.SGD):
         **kwargs: Arguments of `keras.optimizers.SGD`.
 
     Raises:
-        ValueError: If a multiplier is negative, or fits no variable.
+        ValueError: If a multiplier is negative, or matches no variable.
 
     Example:
 

@@ -26,7 +26,7 @@ CIFAR_FILES = {
 
 
 def load(name: str, data_dir: str | None = None):
-    """Loads a data set for use as it is.
+    """Loads a data set, with pixels scaled to [0, 1].
 
     Args:
         name: "digits" (bundled with scikit-learn) or a data set of `load_pixels`.

@@ -1,8 +1,8 @@
 """Multi-scale Fashion-MNIST: four objects an image, of chosen or random sizes (experiment 1.1(B) of the paper).
 
-Each object lies in a quadrant of its own, at a random place, enlarged bilinearly by a scale s. A mask has the object's
-class, 1 to 10, where its grey value is at least 0.2, the background's, 0, where it is 0, and 255 in between: there
-neither losses nor metrics count.
+Each object lies in a quadrant of its own, at a random place, enlarged bilinearly by a scale s. Where the grey value of
+an object is at least 0.2, the mask has its class, 1 to 10; where it is 0, that of the background, 0. In between the
+mask has 255, which losses and metrics ignore.
 """
 
 import numpy as np

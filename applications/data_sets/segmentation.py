@@ -59,7 +59,7 @@ def read_pair(name, image_path, mask_path):
 
     Returns:
         `(x, y)`: uint8 image of shape (height, width, channels), 1 channel for "isbi_em" and else 3, and uint8 mask of
-        shape (height, width), with classes from 0, and 255 where nothing counts.
+        shape (height, width), with classes from 0, and 255 for pixels to ignore.
     """
     x = _open(image_path, "L" if name == "isbi_em" else "RGB")
     y = _open(mask_path, None)
@@ -77,7 +77,7 @@ def read_pair(name, image_path, mask_path):
     wrong = np.setdiff1d(y, [*range(CLASSES[name]), IGNORED])
     if wrong.size:
         raise ValueError(
-            f"Expected labels from 0 to {CLASSES[name] - 1}, or what is ignored, in file {mask_path}. Received: "
+            f"Expected labels from 0 to {CLASSES[name] - 1}, or {IGNORED}, in file {mask_path}. Received: "
             f"labels={wrong.tolist()}"
         )
     return (x[..., None] if x.ndim == 2 else x), y.astype("uint8")
@@ -101,7 +101,7 @@ def random_crops(pairs, batch_size, preprocess, size, seed):
 
 
 def whole_images(pairs, preprocess):
-    """A `keras.utils.PyDataset` of whole images, one a batch, in their order, to test."""
+    """A `keras.utils.PyDataset` of whole images for tests, one per batch, in their order."""
     import keras
 
     class Images(keras.utils.PyDataset):
@@ -138,7 +138,8 @@ def _first(*folders):
     for folder in folders:
         if folder.is_dir() and any(folder.iterdir()):
             return folder
-    raise FileNotFoundError(f"Expected one of the folders {[str(folder) for folder in folders]}.")
+    first, *others = (str(folder) for folder in folders)
+    raise FileNotFoundError(f"Expected files in this folder, or in one of {others}. Received: folder={first!r}")
 
 
 def _open(path, mode):

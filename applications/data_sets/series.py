@@ -27,7 +27,7 @@ def load(name: str, data_dir: str | None = None):
     unknown = np.setdiff1d(test[1], classes)
     if unknown.size:
         raise ValueError(
-            f"Expected the classes {classes.tolist()} in the test set of {name}. Received: {unknown.tolist()}"
+            f"Expected the classes {classes.tolist()} in the test set of {name}. Received: classes={unknown.tolist()}"
         )
     return tuple((standardised(x), np.searchsorted(classes, labels).astype("int32")) for x, labels in (train, test))
 
@@ -37,7 +37,7 @@ def data_folder() -> pathlib.Path:
     spec = importlib.util.find_spec("aeon")
     if spec is None:
         raise FileNotFoundError(
-            "Expected a folder of .ts files: `pip install aeon` brings one, or name one by --data-dir. "
+            "Expected a folder of .ts files: `pip install aeon` installs one, or name one by --data-dir. "
             "Received: data_dir=None, and aeon is not installed"
         )
     return pathlib.Path(spec.submodule_search_locations[0]) / "datasets" / "data"

@@ -1,7 +1,7 @@
 """How long the evaluations of an N-Jet convolution take, counted in multiplications.
 
-Everything is counted for one image. Nothing is timed when a layer runs: prices are fitted by benchmarks/fit_costs.py
-on a CPU, and by arithmetic on an accelerator.
+Everything is counted for one image. Nothing is timed when a layer runs: benchmarks/fit_costs.py has fitted the prices
+for a CPU; those for an accelerator are computed from its data sheet.
 """
 
 import dataclasses
@@ -68,7 +68,7 @@ class Prices:
 
 
 # Dense convolutions differ between backends, and between training and inference, as the gradients of convolutions are
-# slow in some libraries. Prices of depthwise ones are by benchmarks/layers.py.
+# slow in some libraries. Prices of depthwise ones come from benchmarks/layers.py.
 _DENSE = {
     "training": {"tensorflow": 1.12, "jax": 1.77, "torch": 1.02},
     "inference": {"tensorflow": 1.29, "jax": 1.17, "torch": 1.12},

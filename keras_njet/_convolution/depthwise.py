@@ -1,8 +1,8 @@
 """Depthwise convolution with a faster gradient of its filters.
 
 oneDNN, with which TensorFlow and torch convolve on a CPU, is quick with the gradient of a depthwise filter that is
-three pixels wide, however high, and several times slower a pixel with that of a wider one. So it is taken in strips of
-three columns. The gradient of the feature map is the library's own.
+three pixels wide, however high, and several times slower per pixel if the filter is wider. So the gradient of a wide
+filter is computed in strips of three columns. The gradient of the feature map is the library's own.
 """
 
 import keras

@@ -2,7 +2,7 @@
 
 `Convolution` says what is to be computed. An evaluation says how: `Matrices` by products with band matrices, whole or
 in tiles of the feature map, `Dense` by a composed filter. Each has a reach, the radius of the largest filter for which
-it is right, a cost, and a way to evaluate; all give the same numbers. `choices` lists those that pay, and `choose`
+it is right, a cost, and a way to evaluate; all give the same numbers. `choices` lists those worth taking, and `choose`
 takes one.
 
 Everything here takes and gives "channels_last" feature maps of any number of axes. A σ is a tensor of the shape of the
@@ -227,7 +227,7 @@ def evaluate(chosen, fallback, convolution: Convolution, x, coefficients, sigma,
     if not may_outgrow or chosen.reach >= fallback.reach:
         return outputs
     # The chosen evaluation stands outside of the conditional, where XLA would run its convolution on a single thread.
-    # What is inside is computed again for its gradient: a conditional keeps room for that whether it is needed or not.
+    # The fallback is computed again for its gradient: else a conditional keeps memory for it even when it is not run.
     again = keras.remat(functools.partial(_evaluated, fallback, convolution))
     fits = convolution.largest_radius(sigma) <= chosen.reach
     return ops.cond(fits, lambda: outputs, lambda: again(*tensors))
@@ -241,10 +241,10 @@ def choices(
     implementation: str = "auto",
     scales: int = 1,
 ) -> tuple:
-    """Lists the evaluations that pay, from the shortest reach to the longest. The last one reaches everywhere.
+    """Lists the evaluations worth taking, from the shortest reach to the longest. The last one reaches everywhere.
 
     Each is cheaper than all that reach farther, or takes less memory and little more time. So the first one that
-    reaches far enough is the one to take. On small feature maps none but the last pays, and nothing is compiled again.
+    reaches far enough is the one to take. On small feature maps only the last is listed, and nothing is compiled again.
 
     Args:
         workload: What the convolution has to do.

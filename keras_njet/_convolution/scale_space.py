@@ -111,7 +111,8 @@ def integrated_derivatives(x, sigma, order: int, radius):
 
     The value at x is ∫ G^m(t; σ)·σ^m dt over the pixel from x - ½ to x + ½, which is a difference of the derivative of
     order m - 1 between its edges; for m = 0 of the error function. Of a pixel in which the support ends, the part
-    within counts. Below a σ of one pixel these filters still tell edges from blobs, where sampled ones vanish.
+    within counts. At a σ of a third of a pixel, where a sampled first derivative nearly vanishes, these filters still
+    tell edges from blobs.
 
     Args:
         x: Tensor of distances in pixels, the last axis of which runs over neighbouring pixels.
@@ -196,7 +197,7 @@ def _share(x, radius):
 
 
 def _gaussian(x, inverse_sigma, radius):
-    """exp(-x² / 2σ²) by the share of each pixel, for the centre of what lies within the support; and this centre."""
+    """share·exp(-c² / 2σ²) for each pixel, and c: share is its part within the support, c the centre of that part."""
     share = _share(x, radius)
     centre = x - 0.5 * (1.0 - share) * ops.sign(x)
     return share * ops.exp(ops.square(centre) * (-0.5 * ops.square(inverse_sigma))), centre

@@ -26,11 +26,11 @@ class Sharing:
         return () if self.count is None else (self.count,)
 
     def of_each_input(self, function: Callable, x, sigma):
-        """Joins `function(channels of x, their σ)`; its last axis, as that of x, are the channels."""
+        """Joins `function(channels of x, their σ)` of each group; channels are the last axis of `x` and results."""
         return _join(ops.vectorized_map(lambda part: function(*part), (_split(x, self.count), sigma)))
 
     def of_each_filter(self, function: Callable, coefficients, sigma):
-        """Joins `function(coefficients of filters, their σ)`; the last axes are the filters."""
+        """Joins `function(coefficients, σ)` of each group of filters, which are the last axis of both."""
         if self.count is None:
             return function(coefficients, sigma)
         return _join(ops.vectorized_map(lambda part: function(*part), (_split(coefficients, self.count), sigma)))

@@ -10,7 +10,7 @@ import math
 from keras import ops
 
 MAX_RADIUS = 1024
-"""Largest radius of a filter, in pixels. Wider Gaussians are cut off there: 2049 pixels outgrow any feature map."""
+"""Largest radius of a filter, in pixels. Wider Gaussians are cut off there, at 2049 pixels."""
 
 _TOLERANCE = 1e-5
 _PARTS = 2**24

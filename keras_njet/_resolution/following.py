@@ -1,10 +1,9 @@
 """Keeps the sizes of a model in step with σ, though compiled functions have fixed shapes.
 
 A size that depends on σ is a whole number when a function is compiled. A layer asks its `Run`, the present call, for
-it; the run notes it in the `_Follower` of the model that is being called. Whenever Keras passes through Python, that is
-at the start of every epoch, evaluation and prediction, the follower compares its notes with σ. If a size has changed,
-it has Keras make the model's functions again. So a function is compiled at most once an epoch, and only when some size
-has changed by a whole pixel.
+it; the run notes it in the `_Follower` of the model that is being called. At the start of every epoch, evaluation and
+prediction, the follower compares its notes with σ. If a size has changed, it has Keras make the model's functions
+again. So sizes have a function compiled at most once an epoch, and only when one has changed by a whole pixel.
 
 What a follower does depends on where the model stands:
 
@@ -53,7 +52,7 @@ _MAKING_FOLLOWERS = threading.Lock()
 
 
 def update_sizes(model: keras.Model) -> bool:
-    """Brings every size of a model that depends on σ up to date, and drops compiled functions with old sizes.
+    """Updates every size of a model that follows σ (section IV of the paper), and drops functions with old sizes.
 
     `fit`, `evaluate` and `predict` do this by themselves. Call it in a training loop of your own, or in a callback to
     update more often than once an epoch. In a loop of your own on JAX, assign the trained values to the model's
@@ -66,7 +65,7 @@ def update_sizes(model: keras.Model) -> bool:
         True if a size has changed. A function of your own that calls the model must then be compiled again.
 
     Raises:
-        ValueError: If `model` is no `keras.Model`.
+        ValueError: If `model` is not a `keras.Model`.
 
     Example:
 
@@ -131,7 +130,7 @@ class Run:
         Args:
             scale: `ScaleVariable` of the filters, of which the largest counts.
             extent: Number k > 0, half-width of the filters in units of σ.
-            units: Numbers u > 0 in pixels, by which it is rounded: one, or one for each axis.
+            units: Numbers u > 0 in pixels, by which filter sizes are rounded: one, or one for each axis.
             radii: The reaches between which to choose, in pixels, increasing. The last one reaches everywhere.
             costs: The seconds that an image takes with each of them.
 
@@ -145,7 +144,7 @@ class Run:
         return self._follower().reach(scale, Options(extent, radii, of_steps, units, scale.trainable and trains))
 
     def watch(self, layer, map_size, factor):
-        """Keeps the scales of a layer within their bounds while a model is trained, and from weight decay.
+        """Keeps the scales of a layer within their bounds and free of weight decay while a model is trained.
 
         Weight decay would pull σ towards 1, which no network asks for; `sigma_regularizer` is there for those who do.
 
@@ -260,7 +259,7 @@ class _Follower:
 
     @_one_thread_at_a_time
     def update(self, begins=False):
-        """Has the functions made again if one was made with what is not right for σ; returns whether one was.
+        """Remakes the functions if one was made with sizes or reaches that no longer fit σ; returns whether one was.
 
         Args:
             begins: Whether an epoch, evaluation or prediction begins.
@@ -285,7 +284,7 @@ class _Follower:
 
     @_one_thread_at_a_time
     def keep_in_reach(self, state, positions):
-        """Has the training function made again if a filter has outgrown its reach; returns whether one has.
+        """Remakes the training function if a filter has outgrown its reach; returns whether one has.
 
         Args:
             state: The first argument of the training function.
@@ -307,8 +306,8 @@ class _Follower:
             self.graphs.setdefault(_STEP_OF[method], set()).add(graph)
 
     def _remake(self, step):
-        # JAX keeps what it has compiled for a function as long as this lives, and takes a new function for it that is
-        # made of the same method. So nothing may hold on to the old one.
+        # JAX keeps what it has compiled as long as the old function lives, and reuses it for a new function made of the
+        # same method. So nothing may hold a reference to the old one.
         function = _backend.functions(self.model)[step]
         if isinstance(function, _Step):
             function.function = None
@@ -324,7 +323,7 @@ class _Follower:
     def _begins_with_an_update(self, method):
         @functools.wraps(method)
         def beginning(*args, **kwargs):
-            if not kwargs.get("force"):  # which asks for a new function, and nothing begins
+            if not kwargs.get("force"):  # with `force` a new function is asked for, and nothing begins
                 self.update(begins=True)
                 step = _STEP_OF.get(_backend.calling_model().method)
                 self.threads[threading.get_ident()].due |= {step} if step else set(_STEP_OF.values())

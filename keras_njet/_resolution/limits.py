@@ -1,4 +1,4 @@
-"""Tells when the scales of a model have left the range in which filters show something."""
+"""Warns when the scales of a model have left the range in which filters are useful."""
 
 import threading
 import warnings
@@ -12,7 +12,7 @@ _NEAR = 0.999  # share of a scale that counts as all of it
 
 
 class Limits:
-    """The layers that a model trains, and what has been told of them. Several threads may use it."""
+    """The layers that a model trains, and what has been warned of. Several threads may use it."""
 
     def __init__(self):
         self.layers = {}
@@ -25,7 +25,7 @@ class Limits:
             self.layers[id(layer)] = layer
 
     def tell(self):
-        """Warns of scales that rest on their bound, are too small or NaN: of each once."""
+        """Warns of scales that have reached their bound, are too small, or are NaN: once for each layer and problem."""
         for has_problem, text in _PROBLEMS.items():
             with self.lock:
                 found = self._untold(has_problem)
@@ -34,7 +34,7 @@ class Limits:
                 warnings.warn(text.format(names), stacklevel=2)
 
     def _untold(self, has_problem):
-        """The layers that have a problem of which nothing has been told; from now on it counts as told."""
+        """The layers with a problem that was not warned of yet; from now on it counts as warned of."""
         found = [
             layer
             for key, layer in self.layers.items()
@@ -46,7 +46,7 @@ class Limits:
 
 
 def _rests_on_its_bound(layer, scale):
-    """Whether a scale has come to it; one that starts as large was chosen."""
+    """Whether training has taken a scale to its bound. One that starts there was chosen so, and does not count."""
     bound = scale.bound
     if bound is None or bound.pixels is None:
         return False
@@ -54,7 +54,7 @@ def _rests_on_its_bound(layer, scale):
 
 
 def _is_too_small(layer, scale):
-    """Whether a scale has become so; one that starts as small was chosen."""
+    """Whether training has made a scale too small. One that starts small counts only once it is smaller still."""
     least = np.minimum(LEAST_SIGMA[layer.discretization], _NEAR * scale.initial)
     return bool(np.any(scale.numbers() < least))
 
@@ -65,14 +65,14 @@ def _is_nan(layer, scale):
 
 _PROBLEMS = {
     _rests_on_its_bound: (
-        "The scales of these layers rest on their bound: {}. Wider filters show nothing more of the feature map. "
-        "Expected a smaller learning rate of σ (`sigma_learning_rate`), subsampling before these layers, or another "
-        "bound (`max_sigma`)."
+        "The scales of these layers have reached their upper bound: {}. With the default bound, wider filters show "
+        "hardly more of the feature map. Use a smaller learning rate of σ (`sigma_learning_rate`), subsampling before "
+        "these layers, or another bound (`max_sigma`)."
     ),
     _is_too_small: (
-        "The scales of these layers are so small that pixels can't show the derivatives of a Gaussian: {}. Expected at "
-        f"least {_LEAST} filters: a smaller learning rate of σ (`sigma_learning_rate`), a `sigma_constraint` or a "
-        "`sigma_regularizer`."
+        "The scales of these layers are too small for the derivatives of a Gaussian on the pixel grid: {}. Expected a "
+        f"σ of at least {_LEAST} filters. Use a smaller learning rate of σ (`sigma_learning_rate`), a "
+        "`sigma_constraint` or a `sigma_regularizer`."
     ),
     _is_nan: (
         "Training has diverged: σ is NaN in {}. Expected a smaller learning rate, or `clipnorm` of the optimizer. "

@@ -6,7 +6,7 @@ decided when a function is compiled, by a σ that is still learned. Three rules 
 - A reach of a training has head-room: it is chosen for a filter that is larger than the present one by a factor.
 - Before each step of a training the filters are compared with its reaches, and when an epoch, evaluation or prediction
   begins, with all. If one is outgrown, they are chosen again, and the factor is squared: 2^(1/16) at first, then
-  2^(1/8), 2^(1/4), ... Evaluations and predictions have it divided by 2^(1/16): at first none.
+  2^(1/8), 2^(1/4), ... For evaluations and predictions it is divided by 2^(1/16): 1 at first.
 - When an epoch, evaluation or prediction begins for the 2nd, 4th, 8th, ... time, all are compared with what would be
   chosen now, with the first factor again. They are chosen again if that would save more than compiling costs, in
   as many steps as there were so far.
@@ -31,7 +31,7 @@ class Options:
         extent: Number k > 0, half-width of the filters in units of σ.
         radii: Tuple of increasing integers, the reaches in pixels. The last one reaches everywhere.
         costs: Tuple of the seconds that a step takes with each of them.
-        units: Tuple of numbers u > 0 in pixels, by which it is rounded: one, or one for each axis.
+        units: Tuple of numbers u > 0 in pixels, by which filter sizes are rounded: one, or one for each axis.
         is_trained: Whether it is for a function that trains, and so changes σ.
     """
 
@@ -42,7 +42,7 @@ class Options:
     is_trained: bool = False
 
     def first(self, sigma: float, head_room: float) -> int:
-        """Index of the first that reaches far enough for a σ in pixels, with the head-room of a training."""
+        """Index of the first reach that is enough for a σ in pixels, given the head-room that trainings have."""
         factor = head_room if self.is_trained else head_room / FIRST_HEAD_ROOM
         return sizes.first_that_reaches(factor * sigma, self.extent, self.radii, self.units)
 

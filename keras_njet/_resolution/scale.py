@@ -16,8 +16,8 @@ class ScaleVariable(keras.Variable):
     compiled function go through `assign`, though, so this variable keeps the last value it saw there.
 
     A rate ρ makes σ learn ρ times as fast by any optimizer: the variable holds log2(σ) / ρ, and its gradient is that of
-    log2 σ. So the steps of an optimizer are what they were, and each counts ρ times, whether it follows the size of the
-    gradient, as that of gradient descent, or not, as that of Adam.
+    log2 σ. So an optimizer takes the same steps as before, and each moves log2 σ ρ times as far, whether its length
+    follows the size of the gradient (gradient descent) or not (Adam).
 
     Args:
         sigma: Initial σ > 0 in pixels, a number or an array that can be broadcast to `shape`.
@@ -69,11 +69,11 @@ class ScaleVariable(keras.Variable):
         return value
 
     def remember(self, value: np.ndarray):
-        """Takes note of the value that this variable has, though it can't be read at present."""
+        """Stores the value that this variable has now, for when it cannot be read."""
         self._last_seen = value
 
     def assign_sigma(self, sigma):
-        """Gives it another σ, in pixels."""
+        """Sets σ, in pixels."""
         self.assign(np.log2(sigma) / self.rate)
 
     def multiply(self, factor):
@@ -104,9 +104,9 @@ class ScaleVariable(keras.Variable):
 class _Bound:
     """The largest σ that training may reach: by default half of the feature map.
 
-    A filter that is wider shows hardly more: with the usual extent of 2 it covers the whole map from each of its
-    pixels, and of a photograph's contrast filters leave 27 % at an eighth of the map, 10 % at half of it, 2 % at the
-    whole of it (measured in its test). A scale that is larger to begin with is its own bound.
+    A wider filter tells hardly more: at this bound, with the usual extent of 2, a filter covers the whole map from each
+    of its pixels. Of a photograph's contrast, filters leave 27 % if σ is an eighth of the map, 10 % if it is half of
+    it, 2 % if it is all of it (measured in the tests). A scale that starts larger is its own bound.
 
     Args:
         start: The largest initial σ, in pixels.
@@ -117,17 +117,17 @@ class _Bound:
     def __init__(self, start, largest, unit):
         self.start = start
         self.follows_map = largest == "auto"
-        self.seen, self.moment = {}, None  # maps since then, and half of each
+        self.seen, self.moment = {}, None  # maps seen at `moment`, with half the size of each; and `moment`
         self.pixels = None if self.follows_map else np.maximum(np.multiply(largest, unit), start)
 
     def see(self, sizes, factor, per_axis, moment):
-        """Takes note of a feature map, of which the largest counts if a layer is called on several.
+        """Notes a feature map. If a layer is called on several maps in one step, the largest counts.
 
         Args:
             sizes: Its known sizes along all axes.
-            factor: What σ is multiplied by on it.
+            factor: What σ is multiplied by on this map.
             per_axis: Whether each axis has a σ.
-            moment: What tells a step from those before it.
+            moment: Number of the step, or None: a new value means a new step.
         """
         if not self.follows_map or not all(isinstance(size, int) for size in sizes):
             return
@@ -145,7 +145,7 @@ def _log2_sigma(value, rate):
 
 
 class _OfSigma:
-    """Makes a regulariser of σ one of the variable."""
+    """Turns a regulariser of σ into one of the variable."""
 
     def __init__(self, regularizer, unit, rate):
         self.regularizer = regularizer
@@ -157,7 +157,7 @@ class _OfSigma:
 
 
 class _OnSigma:
-    """Makes a constraint on σ, a bound or both one on the variable.
+    """Turns a constraint on σ, a bound on σ, or both into one constraint on the variable.
 
     Keras applies it after each step of an optimizer. So σ has its gradient on the bound, too, and can come back.
     """

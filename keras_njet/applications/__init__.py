@@ -1,4 +1,4 @@
-"""Networks for classification and segmentation and their N-Jet twins, as in `keras.applications`."""
+"""Networks for classification and segmentation and their N-Jet versions, as in `keras.applications`."""
 
 from keras_njet.applications import all_cnn as all_cnn
 from keras_njet.applications import deeplab as deeplab

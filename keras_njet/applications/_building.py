@@ -26,7 +26,7 @@ class PlainConvolutions:
 
 @dataclasses.dataclass(frozen=True)
 class NJetConvolutions(PlainConvolutions):
-    """The convolutions of a twin: N-Jet layers, which learn the size of their filters.
+    """The convolutions of an N-Jet version: layers that learn the size of their filters.
 
     With a `subsample_rate` they subsample safely instead of by strides: all of them if `everywhere`, else those that
     have strides in the baseline.
@@ -65,7 +65,7 @@ class NJetConvolutions(PlainConvolutions):
 
 @dataclasses.dataclass(frozen=True)
 class Top:
-    """What a network ends with, in the words of `keras.applications`."""
+    """The arguments of `keras.applications` that say how a network ends."""
 
     include: bool = True
     pooling: str | None = None
@@ -90,7 +90,7 @@ class Top:
 
 
 def application(kind: str, name: str, weights, build, inputs, convolutions, top: Top, **arguments) -> keras.Model:
-    """The network that `build` makes of what follows it, with its weights.
+    """The network that `build` makes of the arguments after it, with its weights.
 
     Args:
         kind: Name of the application, by which its released weights are found.
@@ -126,7 +126,7 @@ def scaled(filters: int, width: float) -> int:
 
 
 def checked(pooling: str | None) -> str | None:
-    """The argument `pooling`, or an error if it is none of the three that there are."""
+    """The argument `pooling`; an error if it is not one of the three allowed values."""
     if pooling not in (None, "avg", "max"):
         raise ValueError(f'`pooling` must be None, "avg" or "max". Received: pooling={pooling!r}')
     return pooling

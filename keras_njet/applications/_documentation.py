@@ -4,10 +4,10 @@ import inspect
 import textwrap
 
 _ARGUMENTS = {
-    "include_top": "Whether to include the layers at the end that classify.",
+    "include_top": "Whether to include the layers that classify, at the end.",
     "weights": "None (random), or the path of a weights file.",
     "input_tensor": "Keras tensor to build the model on, instead of a new input.",
-    "input_shape": "Shape of an image, three integers; height and width may be None and else are at least 8. Defaults "
+    "input_shape": "Shape of an image, three integers; height and width are None or at least 8. Defaults "
     "to 32×32 pixels with 3 channels.",
     "pooling": 'Without the top: None for feature maps, "avg" or "max" for global pooling.',
     "classes": "Integer, number of classes.",

@@ -121,7 +121,7 @@ def load(inputs, outputs, application: str, weights):
 
 
 def pack(model: keras.Model, path) -> str:
-    """Writes a model's variables to a file, in half precision except σ; returns the checksum of the file."""
+    """Writes a model's variables to a file, in half precision except scalars such as σ; returns its checksum."""
     arrays = {}
     for variable in model.weights:
         value = keras.ops.convert_to_numpy(variable)
@@ -142,7 +142,7 @@ def unpack(model: keras.Model, path):
     with np.load(path, allow_pickle=False) as arrays:
         missing = [variable.path for variable in model.weights if variable.path not in arrays]
         if missing:
-            raise ValueError(f"Expected all variables of the model in {path}. Received: none for {missing}")
+            raise ValueError(f"Expected all variables of the model in {path}. Received: missing={missing}")
         for variable in model.weights:
             rate = variable.rate if isinstance(variable, ScaleVariable) else 1.0
             variable.assign(arrays[variable.path].astype("float32") / rate)

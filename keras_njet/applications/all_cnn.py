@@ -10,7 +10,7 @@ from keras_njet.applications._images import image_input
 
 _SPATIAL = ((96, 1), (96, 1), (96, 2), (192, 1), (192, 1), (192, 2), (192, 1))  # filters and strides
 _POINTWISE = 192
-_DROPOUT = "Share of activations that is dropped after the strides; of the input 0.4 times as many."
+_DROPOUT = "Share of activations that is dropped after layers with strides; of the input, 0.4 times this share."
 
 
 @documented(dropout=_DROPOUT)
@@ -26,7 +26,7 @@ def AllCNN(  # noqa: N802
     dropout: float = 0.5,
     name: str = "all_cnn",
 ) -> keras.Model:
-    """All-CNN-C for small images: nothing but convolutions, two of them with strides.
+    """All-CNN-C (Springenberg et al., 2015) for small images: convolutions without pooling, two of them with strides.
 
     Seven 3×3 convolutions, a pointwise one, and one feature map for each class, which is averaged; batch normalisation
     and ReLU after each; dropout on the input and after the strides.

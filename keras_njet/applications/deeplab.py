@@ -10,7 +10,7 @@ from keras_njet.applications._images import channel_axis
 from keras_njet.layers import ASPP, NJetASPP, ResizeLike
 from keras_njet.transforms._rebuilding import Rebuilding
 
-_RAISES = "If the backbone has no such stage, puts out no feature map or cannot be dilated."
+_RAISES = "If the backbone has no such stage, does not return a feature map, or cannot be dilated."
 _ARGUMENTS = {
     "backbone": "`keras.Model` from images to feature maps: of `keras.applications`, keras-cv, keras-hub or your own. "
     "Defaults to `keras.applications.ResNet101`, with images of any size and 3 channels.",
@@ -135,8 +135,8 @@ def _segmenter(backbone, head, classifier_activation, resize, name):
 def dilate(backbone: keras.Model, output_stride: int) -> keras.Model:
     """Turns the last strides of a backbone into dilations, with the same weights.
 
-    The feature map then has one pixel for every `output_stride` of the image, and each filter sees what it saw before
-    (Chen et al., 2018).
+    The feature map then has one pixel for every `output_stride` pixels of the image along each axis, and each filter
+    sees what it saw before (Chen et al., 2018).
 
     Args:
         backbone: Functional `keras.Model` with one input. Those of its convolutions that are to be dilated must have
@@ -212,7 +212,7 @@ class _Survey(Rebuilding):
                 self.padded[id(outputs)] = x, layer.padding
             x, padding = self.padded.get(id(x), (x, None))
             before, _ = self.strides.get(id(x), (1, x))
-            # Layer by layer: a map is rounded up at each, so the image over a map would be no whole number.
+            # Layer by layer: a map is rounded up at each, so the ratio of image to map would not be whole.
             shrinks = x.shape[self.axis] / outputs.shape[self.axis]
             after = before * round(shrinks) if shrinks > 1 else max(1, round(before * shrinks))
             self.strides[id(outputs)] = after, outputs

@@ -80,7 +80,7 @@ def NJetNIN(  # noqa: N802
     """Network in Network whose three spatial convolutions are N-Jet layers: 720,151 weights at order 3.
 
     Nothing in it fixes a resolution: the N-Jet layers learn the size of their filters and, subsampling safely, of their
-    feature maps (section IV-A of the paper). The pooling layers of the baseline are left out.
+    feature maps (section IV-A of the paper). Its pooling layers are left out, unless `subsample_rate` is None.
 
     Example:
 

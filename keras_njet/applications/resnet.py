@@ -1,4 +1,4 @@
-"""ResNets for small images (He et al., 2016, section 4.2) and their N-Jet twins (section IV-A of the paper)."""
+"""ResNets for small images (He et al., 2016, section 4.2) and their N-Jet versions (section IV-A of the paper)."""
 
 import keras
 from keras import ops
@@ -122,8 +122,8 @@ def NJetResNet110(  # noqa: N802
 ) -> keras.Model:
     """ResNet of 110 layers whose 3×3 convolutions are N-Jet layers, of order 2.
 
-    It keeps the strides of the baseline: so many safely subsampling layers would shrink the feature maps too much
-    (section IV-A of the paper).
+    By default it keeps the strides of the baseline: so many safely subsampling layers would shrink the feature maps too
+    much (section IV-A of the paper).
 
     Example:
 

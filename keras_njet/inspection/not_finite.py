@@ -9,13 +9,13 @@ from keras_njet._backend import calling_through, inner_layers
 def find_nan(model: keras.Model, x, y, batch_size: int = 32) -> tuple[keras.Layer, str] | None:
     """Names the layer in which NaN or infinity arises first while a model is trained.
 
-    Load the weights that the model had before it diverged, as a callback has saved them, and give it the same data.
-    The model is trained batch by batch, without compiling what it computes for each layer, so this takes longer than
-    `fit`. Afterwards it has its weights, and its optimizer its state, as before.
+    First load the weights that the model had before it diverged, as a callback has saved them; pass the same data. The
+    model is trained batch by batch, and each batch is first run without compiling, to look at every layer, so this
+    takes longer than `fit`. At the end the weights and the state of the optimizer are what they were.
 
     Args:
         model: A compiled `keras.Model`.
-        x: Input as of `fit`: an array, or a structure of arrays. It is taken in its order.
+        x: Input as for `fit`: an array, or a structure of arrays. Batches are taken in the order of the array.
         y: Targets, likewise.
         batch_size: Integer, number of examples in a step. Defaults to 32.
 
@@ -24,8 +24,11 @@ def find_nan(model: keras.Model, x, y, batch_size: int = 32) -> tuple[keras.Laye
 
         - `"output"`: the output of the layer is not finite, though its input is;
         - `"loss"`: the output of the model is finite, but its loss is not; the layer is the model;
-        - `"gradient"`: the loss is finite, but not the gradient of this layer, nor those of layers before it. It
-          arises there, or in a layer without weights that comes after it.
+        - `"gradient"`: the loss is finite, but not the gradients of this layer and of those before it. NaN arises in
+          this layer, or in a layer without weights after it.
+
+    Raises:
+        ValueError: If an argument is out of its range, or the shape to draw is not that of coefficients.
 
     Example:
 
@@ -83,7 +86,7 @@ def _with_bad_output(model, x):
 
 
 def _are_finite(structure):
-    """Whether all numbers in a structure of tensors are; what is no tensor of floating-point numbers does not count."""
+    """Whether all numbers in a structure of tensors are finite; only floating-point tensors are looked at."""
     return all(
         bool(np.isfinite(keras.ops.convert_to_numpy(keras.ops.cast(one, "float32"))).all())
         for one in keras.tree.flatten(structure)

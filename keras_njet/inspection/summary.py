@@ -1,4 +1,4 @@
-"""`summary`, the table of a network with what its layers have learned; and what it is made of."""
+"""`summary`, the table of a network with what its layers have learned; and the functions that build the table."""
 
 import math
 import numbers
@@ -26,7 +26,7 @@ def summary(model: keras.Model, input_shape=None, print_fn: Callable[[str], None
     Args:
         model: A `keras.Model` that has been built.
         input_shape: Shape of the input without the batch axis, in pixels and channels; a list of them if there are
-            several inputs. Defaults to that of the model; if it has none that is fixed, feature maps are shown as "?".
+            several inputs. Defaults to that of the model; if that is not fixed, feature maps are shown as "?".
         print_fn: Function that is called on each line. By default lines are printed as Keras prints them.
 
     Raises:
@@ -89,7 +89,7 @@ def shapes_of_layers(model: keras.Model, input_shape=None, required: bool = Fals
     tensors = getattr(require_built(model), "inputs", None) or []
     for layer in inner_layers(model):
         if isinstance(layer, NJetLayer):
-            layer.sigma_numbers()  # so that what torch changes in place is seen; a shape is found without values
+            layer.sigma_numbers()  # remembers σ, which torch changes in place: shapes are found without values
     if input_shape is None:
         given = [tensor.shape[1:] for tensor in tensors]
     else:
@@ -111,7 +111,7 @@ def shapes_of_layers(model: keras.Model, input_shape=None, required: bool = Fals
 
 
 def map_size(layer: keras.Layer, shape: tuple) -> tuple[int, ...] | None:
-    """Size of a feature map of this shape along each axis, in pixels; None if it is none."""
+    """Size of a feature map of this shape along each axis, in pixels; None if it is not a feature map's."""
     return spatial(shape, _data_format(layer)) if 3 <= len(shape) <= 5 else None
 
 
@@ -145,7 +145,7 @@ def require_built(model) -> keras.Model:
 
 
 def table(header: tuple[str, ...], rows: list[tuple[str, ...]], left: int) -> list[str]:
-    """Lines of a table at most as wide as a terminal: the beginning of long names gives way.
+    """Lines of a table, at most as wide as a terminal: long names are cut at the beginning.
 
     Args:
         header: Names of the columns.
@@ -186,7 +186,7 @@ def _shape(layer, shapes):
 
 
 def _resizes(layer, shapes):
-    """Whether a layer changes the size of its input along an axis, or makes of a feature map something else."""
+    """Whether a layer changes the size of its input along an axis, or turns a feature map into something else."""
     sizes = [map_size(layer, shape) for shape in shapes.get(id(layer), ())]
     return len(set(sizes)) > 1
 

@@ -59,7 +59,7 @@ def plot_filters(
 
     Args:
         layer: A built `keras_njet.NJetConv2D` or other convolution with a 2-D `kernel`.
-        baseline: Another, for instance a `keras.layers.Conv2D`, or None. Defaults to None.
+        baseline: Another convolution, for instance a `keras.layers.Conv2D`, or None. Defaults to None.
         count: Integer > 0, how many filters of each are drawn at most. Defaults to 16.
         channel: Integer ≥ 0, the input channel whose part of the filters is drawn. Depthwise convolutions have 0 alone.
             Defaults to 0.
@@ -120,8 +120,8 @@ def plot_feature_map_sizes(
         ax: `matplotlib.axes.Axes` to draw into, by default a new one.
 
     Returns:
-        The figure. It shows √(height·width) in pixels, the side of a square feature map, at the present σ; of signals
-        and volumes likewise the side of a cube of as many pixels.
+        The figure. It shows √(height·width) in pixels, the side of a square feature map, at the present σ; of a signal
+        its length, of a volume the side of a cube of as many pixels.
 
     Raises:
         ValueError: If `models` is neither of these, a model is not built, the shape of the input is not known, or a
@@ -180,8 +180,8 @@ def effective_receptive_field(
         An array of shape `(height, width)`.
 
     Raises:
-        ValueError: If an argument is out of its range, the shape of the input is not known, or the output is no feature
-            map.
+        ValueError: If an argument is out of its range, the shape of the input is not known, or the output is not a
+            feature map.
 
     Example:
 
@@ -208,7 +208,7 @@ def plot_effective_receptive_field(
         ax: `matplotlib.axes.Axes` to draw into, by default a new one.
 
     Returns:
-        The figure. Distances are in pixels of the input; the largest gradient is 1, and the colours follow its root.
+        The figure. Distances are in pixels of the input; the largest gradient is 1, and colours show its square root.
 
     Raises:
         ValueError: As `keras_njet.visualization.effective_receptive_field`.
@@ -274,7 +274,7 @@ def plot_sigma(history, ax: Axes | None = None) -> Figure:
 
 
 def _new_figure(**arguments):
-    """A figure that pyplot does not know of: it is not shown, and goes when it is no longer used."""
+    """A figure outside of pyplot: it is not shown, and is freed when it is no longer used."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Keras layers with a learned resolution, and what they are compared with."""
+"""Keras layers with a learned resolution, and the layers that the paper compares them with."""
 
 from keras_njet.layers.aspp import ASPP as ASPP
 from keras_njet.layers.deformable_conv2d import DeformableConv2D as DeformableConv2D

@@ -151,7 +151,7 @@ class BaseNJetConv(NJetLayer):
         run.watch(self, spatial(x.shape, "channels_last"), factor)
         convolution = self._convolution([self._axis(x, index, run, factor) for index in range(self.rank)], factor)
         self._map_size = convolution.workload.out_size
-        # The extent times the factor does for a filter's radius what σ times the factor does, and needs no other σ.
+        # For a filter's radius, multiplying the extent is the same as multiplying σ, and σ itself stays as it is.
         units = tuple(sorted({factor * unit for unit in self.units}))
         reach = functools.partial(run.reach, self.log2_sigma, factor * self.extent, units)
         chosen, everywhere = evaluations.choose(convolution, self.implementation, run.phase, reach)

@@ -1,11 +1,11 @@
-"""Between the data formats of Keras and "channels_last", in which all feature maps are worked on."""
+"""Converts between the data formats of Keras and "channels_last", in which everything is computed."""
 
 import keras
 from keras import ops
 
 
 def floating(x, dtype: str):
-    """A tensor of integers, as images may be, in a dtype; one that has fractions as it is."""
+    """Casts a tensor of integers, such as an image, to a dtype; returns a floating-point tensor as it is."""
     return x if keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype)) else ops.cast(x, dtype)
 
 
@@ -20,7 +20,7 @@ def from_channels_last(x, data_format: str):
 
 
 def spatial(shape, data_format: str) -> tuple:
-    """The sizes of the axes of a feature map, of the shape of a batch."""
+    """The sizes of a feature map along its axes, given the shape of a batch."""
     return tuple(shape[1:-1] if data_format == "channels_last" else shape[2:])
 
 

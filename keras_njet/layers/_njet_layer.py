@@ -49,12 +49,12 @@ class NJetLayer(keras.layers.Layer):
     def size_source(self) -> "NJetLayer | None":
         """The layer whose σ decides the size of this layer's output; None if it depends on none.
 
-        No property: Keras saves the layers that it finds in the attributes of a layer as a part of it.
+        A method and not a property, because Keras saves a layer that it finds in an attribute as a part of this one.
         """
         return None
 
     def leave_frozen_scales_alone(self):
-        """Has scales not be trained in a layer that is not, as Keras does with what `add_weight` makes."""
+        """Freezes the scales of a frozen layer, as Keras does with the weights that `add_weight` makes."""
         if not self.trainable:
             for scale in self.scales:
                 scale.trainable = False
@@ -64,11 +64,11 @@ class NJetLayer(keras.layers.Layer):
         return np.concatenate([np.ravel(scale.numbers()) for scale in self.scales] or [np.array([])])
 
     def resolution(self) -> dict[str, float]:
-        """The present scales and sizes by their names, as numbers in pixels, as logs have them."""
+        """The present scales and sizes in pixels, under the names that logs use."""
         return {}
 
     def save_own_variables(self, store):
-        """Stores log2 σ whatever `sigma_learning_rate` is, so that weights can be loaded with another."""
+        """Stores log2 σ whatever `sigma_learning_rate` is, so that weights can be loaded with another rate."""
         stored = {}
         super().save_own_variables(stored)
         stored |= {name: scale.rate * keras.ops.convert_to_numpy(scale) for name, scale in self._stored_scales()}

@@ -12,7 +12,7 @@ class ASPP(keras.layers.Layer):
     """Atrous spatial pyramid pooling: the sum of convolutions at several dilation rates.
 
     The output layer of DeepLabv2 (Chen et al., 2018), and the baseline of `keras_njet.NJetASPP` in section IV-B of the
-    paper. The rates have to be chosen; the N-Jet learns them.
+    paper. The rates have to be chosen; `NJetASPP` learns its scales instead.
 
     Args:
         filters: Integer > 0, the number of filters: of classes, in DeepLabv2. All other arguments are given by name.

@@ -194,7 +194,7 @@ def deformable_convolution(x, offsets, kernel, strides=(1, 1), padding="same", d
     row, down = _split(ops.reshape(rows, (new_height, 1, 1, tall, 1)) + offsets[..., 0], height)
     column, right = _split(ops.reshape(columns, (new_width, 1, 1, wide)) + offsets[..., 1], width)
 
-    # Each square of four neighbouring pixels, of the map within zeros, side by side: one access a tap reads them all.
+    # All squares of 2×2 pixels of the map, padded by zeros, side by side: a tap then reads its four in one access.
     x = ops.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
     x = ops.reshape(x, (batch, height + 2, width + 2, groups, channels // groups))
     squares = ops.concatenate([x[:, :-1, :-1], x[:, :-1, 1:], x[:, 1:, :-1], x[:, 1:, 1:]], axis=-1)

@@ -30,7 +30,7 @@ class NJetASPP(NJetLayer):
         unit: As in `keras_njet.NJetConv2D`. Defaults to 1.
         discretization: "sampled" or "integrated", as in `keras_njet.NJetConv2D`. Defaults to "sampled".
         learn_sigma: Whether the scales are trained. Defaults to True.
-        sigma_learning_rate, max_sigma: As in `keras_njet.NJetConv2D`.
+        sigma_learning_rate, max_sigma: As in `keras_njet.NJetConv2D`. Default to 1 and "auto".
         tied: Whether all scales share the coefficients. Defaults to True.
         use_bias: Whether to add a bias. Defaults to True.
         data_format: "channels_last" or "channels_first". Defaults to `keras.config.image_data_format()`.
@@ -203,7 +203,7 @@ class NJetASPP(NJetLayer):
 
     @classmethod
     def from_config(cls, config):
-        if "sigmas" in config:  # as version 0.1 has it
+        if "sigmas" in config:  # the name in version 0.1
             config = {**config, "sigma": config["sigmas"]}
             del config["sigmas"]
         return super().from_config(config)

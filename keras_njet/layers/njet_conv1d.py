@@ -10,8 +10,8 @@ class NJetConv1D(NJetConv):
     """1-D convolution whose filters are linear combinations of Gaussian derivatives and learn their own size.
 
     The N-Jet of signals: F = Σ α_m·G^m(x; σ) over the derivatives of orders 0 ≤ m ≤ `order` (equation 5 of the paper
-    with one axis), for time series and sound. Otherwise as `keras_njet.NJetConv2D`. Signals of a known length are
-    worked on in tiles, so that no matrix grows with it.
+    with one axis), for time series and sound. Otherwise as `keras_njet.NJetConv2D`. A signal of known length and more
+    than 2560 samples is cut into tiles, so that no matrix grows with its length.
 
     Args:
         filters: Integer > 0, the number of filters. All other arguments are given by name.
@@ -39,7 +39,7 @@ class NJetConv1D(NJetConv):
 
     Raises:
         ValueError: If an argument is out of its range or does not go with another, or the channels of the input are
-            unknown.
+            unknown or not divisible by `groups`.
 
     Example:
 

@@ -39,7 +39,7 @@ class NJetConv3D(NJetConv):
 
     Raises:
         ValueError: If an argument is out of its range or does not go with another, or the channels of the input are
-            unknown.
+            unknown or not divisible by `groups`.
 
     Example:
 

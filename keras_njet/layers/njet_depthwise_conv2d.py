@@ -10,8 +10,8 @@ class NJetDepthwiseConv2D(NJetDepthwiseConv):
     """Depthwise 2-D convolution whose filters are linear combinations of Gaussian derivatives of a learned size.
 
     Each channel is convolved with `depth_multiplier` filters of its own; channels are not mixed. The filters are those
-    of `keras_njet.NJetConv2D` (equation 5 of the paper), by default with one σ for the layer, and so is the choice of
-    the evaluation: where a backend is slow in depthwise convolutions, it is by matrices also for small filters.
+    of `keras_njet.NJetConv2D` (equation 5 of the paper), by default with one σ for the layer. The evaluation is chosen
+    as there. Where a backend is slow in depthwise convolutions, small filters are evaluated by matrices, too.
 
     Args:
         depth_multiplier: Integer > 0, number of filters for each input channel. Defaults to 1. All arguments are given
@@ -37,7 +37,8 @@ class NJetDepthwiseConv2D(NJetDepthwiseConv):
         A tensor: the activation of the convolution plus bias.
 
     Raises:
-        ValueError: If an argument is out of its range, or the channels of the input are unknown.
+        ValueError: If an argument is out of its range or does not go with another, or the channels of the input are
+            unknown or not divisible by the number of groups that share a σ.
 
     Example:
 

@@ -12,8 +12,8 @@ from keras_njet.layers._data_formats import channels_last, floating, from_channe
 class ResizeLike(keras.layers.Layer):
     """Resizes a feature map bilinearly to the height and width of another one.
 
-    As a product with one matrix an axis, so that every backend gives the same, also where sizes are only known at run
-    time: the logits of a network become as large as its input, of whatever size (section IV-B of the paper).
+    It makes the logits of a network as large as its input, of whatever size (section IV-B of the paper). One axis after
+    the other is resized, with the same result on every backend, also where sizes are only known at run time.
 
     Args:
         data_format: "channels_last" or "channels_first". Defaults to `keras.config.image_data_format()`.
@@ -21,7 +21,7 @@ class ResizeLike(keras.layers.Layer):
 
     Input shape:
         A list of two: the feature map to resize, `(batch, height, width, channels)` or `(batch, channels, height,
-        width)` with "channels_first", and one whose height and width it shall have.
+        width)` with "channels_first", and one that has the height and width to give it.
 
     Output shape:
         `(batch, new_height, new_width, channels)`, or `(batch, channels, new_height, new_width)`.

@@ -14,18 +14,17 @@ from keras_njet.layers._njet_layer import NJetLayer
 
 @keras.saving.register_keras_serializable(package="keras_njet")
 class SafeSubsample(NJetLayer):
-    """Shrinks a feature map to ⌊s·½^(σ/r)⌋ pixels an axis, with the learned σ of an N-Jet layer.
+    """Shrinks each axis of a feature map to ⌊s·½^(σ/r)⌋ pixels, with the learned σ of an N-Jet layer.
 
-    A convolution of scale σ leaves no detail finer than σ, so its feature map can be sampled more coarsely without
-    loss (section IV of the paper). The map is resampled linearly, as a product with one matrix an axis, and has at
-    least one pixel.
+    A convolution of scale σ leaves no detail finer than σ, so its feature map can be sampled more coarsely without loss
+    (section IV of the paper). The map is resampled linearly, one axis after the other, to at least one pixel.
 
     The size follows σ: `fit`, `evaluate` and `predict` bring it up to date when they start, `fit` at the start of every
     epoch. No other layer of the model may therefore depend on the size: end the model in global pooling, for instance.
 
-    Right after an N-Jet layer, `NJetConv2D(subsample_rate=4.0)` gives the same result and computes only the pixels that
-    are kept. Use this layer further down, or for a second branch that must have the same size as the first: the
-    shortcut of a residual block.
+    Right after an N-Jet layer, `NJetConv2D(subsample_rate=4.0)` gives the same result and, evaluated by whole matrices,
+    computes only the pixels that are kept. Use this layer further down, or for a second branch that must have the same
+    size as the first: the shortcut of a residual block.
 
     Args:
         source: The `keras_njet.NJetConv2D` or other N-Jet layer whose σ decides, or its name. A name is looked up,
@@ -107,7 +106,7 @@ class SafeSubsample(NJetLayer):
         if source.rank != axes:
             raise ValueError(
                 f"SafeSubsample layer '{self.name}' must be called on a feature map with as many axes as that of layer "
-                f"'{source.name}', whose σ it follows: {source.rank}. Received: inputs with {axes} axes"
+                f"'{source.name}', whose σ it follows: {source.rank}. Received: axes={axes}"
             )
 
 

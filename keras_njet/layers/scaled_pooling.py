@@ -19,10 +19,10 @@ POOLINGS = (
 
 @keras.saving.register_keras_serializable(package="keras_njet")
 class ScaledPooling(keras.layers.Layer):
-    """Pools with windows that are a factor as large as those of a pooling layer of Keras, at the same places.
+    """Pools with the windows of a pooling layer of Keras, enlarged by a factor, at the same places.
 
-    `keras_njet.rescale` puts it in the place of the pooling layers of a network, whose feature maps have become larger
-    by the factor. Strides stay, and so does the size of the output for an input of a given size: each window has its
+    `keras_njet.rescale` replaces the pooling layers of a network by it, since their feature maps have become larger by
+    the factor. Strides stay, and so does the size of the output for an input of a given size: each window has its
     centre where that of the original layer has it, up to half a pixel. Where a window reaches beyond the map, the map
     is continued by the pixels of its border.
 

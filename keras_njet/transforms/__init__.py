@@ -1,1 +1,1 @@
-"""What makes a new network, or new filters, of those that are given."""
+"""Functions that make new networks, or new filters, from given ones."""

@@ -1,4 +1,4 @@
-"""A new model of the layers of another one: what `convert`, `freeze`, `rescale` and some applications share."""
+"""Rebuilds a model layer by layer: the code that `convert`, `freeze`, `rescale` and some applications share."""
 
 from collections.abc import Callable
 
@@ -80,7 +80,7 @@ def visit_calls(graph: keras.Model, visit: Callable, inputs=None):
     """Calls `visit(layer, inputs, outputs)` for each call of a layer of a model, in their order.
 
     Models inside the model are entered. The inputs and outputs are lists of symbolic tensors that belong to no layer:
-    nothing is computed, and no layer takes note.
+    nothing is computed, and no layer records the call.
 
     Returns:
         The symbolic outputs of the model.
@@ -104,11 +104,11 @@ def visit_calls(graph: keras.Model, visit: Callable, inputs=None):
 
 
 def copy_weights(layer: keras.Layer, copy: keras.Layer) -> None:
-    """Gives a copy the weights of a layer, as arrays of its own: JAX may give the others away."""
+    """Gives a copy the weights of a layer, in new arrays: JAX may free the old ones, which it donates to a function."""
     copy.set_weights(layer.get_weights())
     for inner in [copy, *inner_layers(copy)]:
         if isinstance(inner, keras.layers.Normalization) and inner.built:
-            inner.finalize_state()  # else it goes on with the statistics it was built with
+            inner.finalize_state()  # else it keeps using the statistics it was built with
 
 
 def as_inputs(model: keras.Model, tensors: list):

@@ -21,7 +21,7 @@ def adapt_batch_statistics(model: keras.Model, images, batch_size: int | None = 
     before. Nothing else changes, and nothing is trained. Layers with `trainable=False` are adapted, too; they are only
     frozen in training.
 
-    All statistics are taken at once, and again until they stay, since those of a layer depend on the layers before it.
+    All statistics are computed at once, and again until they no longer change, since they depend on earlier layers.
     After n passes over the images they are right for the first n layers of each path through the network, so there are
     at most as many passes as layers; usually there are fewer, as the later ones change nothing.
 
@@ -50,7 +50,7 @@ def adapt_batch_statistics(model: keras.Model, images, batch_size: int | None = 
         raise ValueError(f"The model must have a BatchNormalization layer. Received: model={model.name!r}")
     if inspect.isgenerator(images):
         raise ValueError(
-            "`images` are read several times: expected an array, a data set or a `keras.utils.PyDataset`, and no "
+            "`images` are read several times: expected an array, a data set or a `keras.utils.PyDataset`, not a "
             f"generator. Received: images={images!r}"
         )
     # All of them: on JAX variables have no value while a prediction runs, nor after one that was interrupted.
@@ -79,7 +79,7 @@ class _Statistics(keras.Model):
     def __init__(self, model):
         super().__init__(name="statistics", autocast=False)
         self.model = model
-        self.called = []  # which layer each output belongs to: its index in `_normalizations`
+        self.called = []  # which layer each output belongs to: its index in `normalizations`
         self.built = True
 
     def call(self, inputs):
@@ -125,7 +125,7 @@ def _assign(layer, batches):
     count, means, variances = np.moveaxis(batches, 1, 0)
     total = count.sum(axis=0)
     if not np.all(total > 0):
-        raise ValueError(f"Expected images of which something counts. Received: none for layer={layer.name!r}")
+        raise ValueError(f"Expected an unmasked pixel for each batch normalisation. Received: layer={layer.name!r}")
     mean = (count * means).sum(axis=0) / total
     variance = (count * (variances + (means - mean) ** 2)).sum(axis=0) / total
     old_mean, old_variance = (

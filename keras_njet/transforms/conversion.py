@@ -43,7 +43,7 @@ class ConvertedLayer:
     Attributes:
         name: Name of the layer, before and after.
         error: Relative error ‖approximation - filters‖ / ‖filters‖ of its N-Jet filters. That of a dilated convolution
-            is the error before both are enlarged.
+            is the error of its filters before dilation.
         sigma: Scale σ in pixels, the largest if there are several.
         kernel_size: Size of the filters along each axis before conversion, in pixels.
         new_kernel_size: Likewise the size of the N-Jet filters.
@@ -81,11 +81,11 @@ def convert(
 
     Args:
         model: Functional or sequential Keras model that has been built. It is not changed.
-        order: Integer N ≥ 0, the highest order of the Gaussian derivatives. Order 4 meets every 3×3 filter exactly.
-            Defaults to 4.
+        order: Integer N ≥ 0, the highest order of the Gaussian derivatives. At order 4 every 3×3 filter is matched
+            exactly. Defaults to 4.
         extent: Number k > 0, half-width of the filters in units of σ. Defaults to 2.
         layers: Which convolutions to convert: the name of one, a list of names, a size of filters in pixels (an
-            integer), or a function of a layer that returns a bool. By default all that can be.
+            integer), or a function of a layer that returns a bool. By default all that can be converted.
         undilate: Whether to convert dilated convolutions, too: into N-Jet filters without gaps, whose σ is that of the
             filters before dilation times the dilation rate, which becomes their `unit`, too. Defaults to False.
         learn_sigma: Whether the scales are trained. Defaults to True.
@@ -192,7 +192,7 @@ class _Twin:
         self.layer.coefficients.assign(self.fitted.coefficients)
         self.layer.sigma = layer.dilation_rate[0] * self.fitted.sigma
         if layer.use_bias:
-            self.layer.bias.assign(keras.ops.convert_to_numpy(layer.bias))  # a copy: JAX may give the other away
+            self.layer.bias.assign(keras.ops.convert_to_numpy(layer.bias))  # a copy: JAX may free the original array
         if isinstance(layer.activation, keras.Layer):
             copy_weights(layer.activation, self.layer.activation)
         row = ConvertedLayer(

@@ -14,10 +14,10 @@ _SWEEPS = 5  # over the axes, at most
 _TIE = 1e-6  # share of the energy of the filters
 _TIE_OF_AXES = 1e-10  # smaller, as what is lost adds up over axes and sweeps
 _RANK = 1e-6  # singular values below this share of the largest count as 0
-_RANK_NULL = 1e-12  # those of coefficients that compose nothing at all
-_ENLARGEMENT = 3  # of images on which filters shall respond alike
+_RANK_NULL = 1e-12  # the same, for coefficients that compose filters of zeros
+_ENLARGEMENT = 3  # of the images on which free coefficients are chosen, see `_responses`
 _FREQUENCIES = 15  # along an axis
-_RANK_ENLARGED = 0.03  # as _RANK: what matters less there is left alone, for it takes large coefficients
+_RANK_ENLARGED = 0.03  # as _RANK, for enlarged filters: to fit what matters less would need large coefficients
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,33 +60,32 @@ def fit_filters(
     """Approximates filters by an N-Jet: coefficients by least squares, the scale by a search (section III-B, figure 3).
 
     The squared error over all σ on a fine grid is compared, and the grid is refined around the smallest one. Where the
-    filters are met exactly by many scales, the largest of these is taken, as it needs the smallest coefficients. What
+    filters are matched exactly at many scales, the largest is taken, as it needs the smallest coefficients. What
     an N-Jet filter has outside of the given ones counts as an error, too. Scales for each axis are searched for one
     axis at a time, in turn, from the best common scale on; the error is never larger than with that one.
 
     At a high order, several sets of coefficients can give the same filters. Then the set is taken whose filters, once σ
     is enlarged, respond to enlarged images most like the given filters respond to the images (`keras_njet.rescale`).
-    This is why an order above the one that meets the filters can help.
+    This is why a higher order than the filters need can help.
 
     Args:
         kernels: Array or tensor of shape `(*sizes, channels, filters)` with one to three sizes, as the kernel of
-            `keras.layers.Conv1D`, `Conv2D` or `Conv3D`. The centre of an even size is where "same" padding of Keras has
-            it.
-        order: Integer N ≥ 0, the highest order of the Gaussian derivatives. Order 4 meets every 3×3 filter exactly.
-            Defaults to 3.
+            `keras.layers.Conv1D`, `Conv2D` or `Conv3D`. An even size is centred as by Keras' "same" padding.
+        order: Integer N ≥ 0, the highest order of the Gaussian derivatives. At order 4 every 3×3 filter is matched
+            exactly. Defaults to 3.
         extent: Number k > 0, half-width of the filters in units of σ. Defaults to 2.
         sigma: Number σ > 0 in pixels, or with `isotropic=False` a tuple of one for each axis, to fit the coefficients
             alone. By default σ is searched for, between 1/4 pixel and the size of the filters.
         sigma_sharing: "layer" for one scale, "filter" for a scale for each filter. Defaults to "layer".
-        isotropic: Whether all axes have the same scale. If False, there is a σ for each axis, in the order of the
-            axes of the array: (depth, height, width). Together with "filter", each filter takes a search of its own,
-            which lasts some tenths of a second in three dimensions. Defaults to True.
+        isotropic: Whether all axes have the same scale. If False, there is a σ for each axis, in the order of the axes
+            of the array: (depth, height, width). Together with "filter", each filter is searched for by itself, which
+            takes some tenths of a second in three dimensions. Defaults to True.
 
     Returns:
         A `FittedFilters`.
 
     Raises:
-        ValueError: If `kernels` has not three to five axes or is not finite, or an argument is out of its range.
+        ValueError: If `kernels` does not have three to five axes or is not finite, or an argument is out of its range.
 
     Example:
 
@@ -190,7 +189,7 @@ def _comparison(parts, order, extent, tie):
     """
     radii = _radii(parts[0])
     filters = np.stack([part.reshape(-1, part.shape[-2] * part.shape[-1]).T for part in parts])
-    filters = np.linalg.qr(filters, mode="r")  # of the same energy in any direction, and fewer
+    filters = np.linalg.qr(filters, mode="r")  # fewer rows, with the same energy in every direction
     total = np.sum(filters**2, axis=(1, 2))
     factors = functools.cache(functools.partial(_factors, order=order, extent=extent))
     used = np.ravel_multi_index(np.transpose(derivative_orders(order, len(radii))), (order + 1,) * len(radii))
@@ -203,7 +202,7 @@ def _comparison(parts, order, extent, tie):
     def best_of(candidates):
         values = np.stack([explained(sigmas) for sigmas in candidates])
         ties = values >= values.max(axis=0) - tie * total
-        ties[1:, total == 0] = False  # a filter of zeros keeps no other from being small
+        ties[1:, total == 0] = False  # filters of zeros fit every scale: take the smallest, which enlarges no grid
         return len(candidates) - 1 - np.argmax(ties[::-1], axis=0)
 
     return best_of

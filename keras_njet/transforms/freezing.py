@@ -21,28 +21,29 @@ _ZEROS = {1: keras.layers.ZeroPadding1D, 2: keras.layers.ZeroPadding2D, 3: keras
 
 
 def freeze(model: keras.Model, input_shape=None) -> keras.Model:
-    """Turns a trained N-Jet network into plain Keras layers, which any runtime serves.
+    """Turns a trained N-Jet network into plain Keras layers, which every runtime can run.
 
     Each N-Jet layer becomes Keras' convolution of the same name, `Conv2D` or `DepthwiseConv2D` of images, with its
     composed filters (equation 5 of the paper); safe subsampling (section IV) and the resizing of logits become a linear
     `keras.ops.image.resize` to the present size, and a pyramid of scales becomes one convolution. Predictions stay as
-    they are, up to rounding; σ is no longer learned. Every other layer is copied with its weights, and what is shared
-    stays shared, except that a model inside the model becomes one for each size of its inputs. The new model can be
-    saved, loaded and exported where there is no keras_njet, unless it has a `keras_njet.layers.DeformableConv2D`, which
-    Keras has nothing for.
+    they are, up to rounding; σ is no longer learned. `keras_njet.layers.ASPP` and `ScaledPooling` are replaced, too.
+    Every other layer is copied with its weights, and what is shared stays shared, except that a model inside the model
+    becomes one for each size of its inputs. The new model can be saved, loaded and exported where keras_njet is not
+    installed, unless it has a `keras_njet.layers.DeformableConv2D`, for which Keras has no layer.
 
     Args:
         model: Functional or sequential Keras model that has been built. It is not changed.
         input_shape: Shape of the input without the batch axis; a list of them if there are several inputs. Only needed
-            if the model takes images of any size and has sizes that follow σ, which become fixed. By default that of
-            the model.
+            if the model takes images of any size and has sizes that become fixed: those that follow σ, and those of
+            `keras_njet.layers.ResizeLike` and `ScaledPooling`. By default that of the model.
 
     Returns:
         A functional model, not compiled.
 
     Raises:
         ValueError: If `model` is neither functional nor sequential or is not built, if a size has to be fixed and that
-            of the input is not known, or if there is an N-Jet layer inside of another layer, like `TimeDistributed`.
+            of the input is not known, if an N-Jet layer is called with a factor, or if there is one inside of another
+            layer, like `TimeDistributed`.
 
     Example:
 
@@ -194,7 +195,7 @@ def _resize(x, new_sizes, data_format):
 def _kernel_and_border(layer):
     """The composed filters of an N-Jet layer, and how many zeros a plain convolution needs around its input.
 
-    Zeros are put around filters that are smaller than what their padding counts on: than strides, or a margin.
+    Filters that are smaller than their strides, or than their margin, are padded with zeros.
     """
     kernel = keras.ops.convert_to_numpy(layer.kernel)
     radii = [size // 2 for size in kernel.shape[: layer.rank]]
@@ -259,7 +260,7 @@ def _dilated_pyramid(layer, shape):
 
 
 def _set_weights(plain, kernel, layer):
-    """Gives a plain layer copies of a kernel and of a layer's bias: JAX may give the arrays themselves away."""
+    """Gives a plain layer copies of a kernel and of a layer's bias: JAX may free the original arrays."""
     weights = [kernel, layer.bias] if plain.use_bias else [kernel]
     plain.set_weights([keras.ops.convert_to_numpy(weight) for weight in weights])
 

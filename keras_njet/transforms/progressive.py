@@ -36,11 +36,11 @@ def fit_progressively(
         **options: Further arguments of `fit`, for all stages.
 
     Returns:
-        A list with the `History` of each stage. Epochs are counted through.
+        A list with the `History` of each stage. Epochs are numbered on from stage to stage.
 
     Raises:
-        ValueError: If `model` is not compiled or can't be rescaled, if there are not as many factors as epochs, or if
-            images that are to be resized have not two axes of pixels.
+        ValueError: If `model` is not compiled or can't be rescaled, if there are not as many factors as epochs, if one
+            of them is out of its range, or if images that are to be resized do not have two axes of pixels.
 
     Example:
 
@@ -100,7 +100,7 @@ def _resized(name, images, factor, data_format):
     if not hasattr(images, "ndim") or images.ndim != 4:
         raise ValueError(
             f"`{name}` must be an array of shape (images, height, width, channels) to be resized, or a function of the "
-            f"factor. Received: {name} of type {type(images).__name__}, shape {getattr(images, 'shape', None)}"
+            f"factor. Received: type({name})={type(images).__name__}, {name}.shape={getattr(images, 'shape', None)}"
         )
     size = [rounded(factor * size, least=1) for size in spatial(images.shape, data_format)]
     parts = [images[first : first + _RESIZED_AT_ONCE] for first in range(0, len(images), _RESIZED_AT_ONCE)]

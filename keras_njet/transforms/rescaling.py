@@ -70,13 +70,13 @@ class RescaledLayer:
 
     Attributes:
         name: Its name, after those of the models that lead to it: "encoder/conv1".
-        sigmas: All scales σ before, in pixels; none where there are none.
+        sigmas: All scales σ before, in pixels; () if it has none.
         new_sigmas: Likewise afterwards.
-        kernel_size: Size of the largest filters along each axis before, in pixels; none where there are none.
+        kernel_size: Size of the largest filters along each axis before, in pixels; () if it has none.
         new_kernel_size: Likewise afterwards.
         feature_map: Size of the output along each axis before, in pixels; None where the input has no fixed size.
         new_feature_map: Likewise afterwards.
-        changed: What else has changed: "window 3×3 → 5×5 (4.5×4.5)", with the size that was rounded.
+        changed: What else has changed, such as "window 3×3 → 5×5 (4.5×4.5)", with the exact size if it was rounded.
     """
 
     name: str
@@ -117,32 +117,32 @@ def rescale(
     return_report: bool = False,
     discretization: str | None = None,
 ):
-    """Makes a network for images that are a factor as large, with no training.
+    """Adapts a network to images that are larger or smaller by a factor, without training.
 
     Every scale σ of the N-Jet layers and every rate r of safe subsampling is multiplied by the factor, while the
     coefficients and all other weights stay as they are. The derivatives of the N-Jet are normalised by their scale
     (equation 2, section III-C of the paper), so each feature map is the one that the network had, sampled more finely.
-    Where the network has batch normalisation, `keras_njet.adapt_batch_statistics` makes up for what is left.
+    Where the network has batch normalisation, `keras_njet.adapt_batch_statistics` corrects what differs.
 
-    What follows by itself is copied: strides, pointwise convolutions, normalisation, activations, global and adaptive
-    pooling, upsampling. The windows of pooling layers grow with the factor at their old strides
-    (`keras_njet.layers.ScaledPooling`). Zero padding and cropping, margins (`padding=2`) of N-Jet layers, and the sizes
-    of `Resizing`, `CenterCrop` and `RandomCrop` grow, too, but zero padding in front of a pooling layer stays. So do
-    initial scales, and the unit by which sizes that follow σ are rounded (`unit` of `keras_njet.NJetConv2D`); in this
-    unit regularisers of σ and constraints on it mean the same as before. All other sizes are rounded to whole
-    pixels, half a pixel up.
+    Layers that have no size in pixels are copied as they are, and so are strides: pointwise convolutions,
+    normalisation, activations, global and adaptive pooling, upsampling. The windows of pooling layers grow with the
+    factor at their old strides (`keras_njet.layers.ScaledPooling`). Zero padding and cropping, margins (`padding=2`) of
+    N-Jet layers, and the sizes of `Resizing`, `CenterCrop` and `RandomCrop` grow, too. Only zero padding in front of a
+    pooling layer or a convolution of Keras keeps its size. Initial scales grow as well, and so does the unit by which
+    sizes that follow σ are rounded (`unit` of `keras_njet.NJetConv2D`); in this unit regularisers of σ and constraints
+    on it mean the same as before. All other sizes are rounded to whole pixels, half a pixel up.
 
-    Other convolutions larger than a pixel do not follow: `rescale(convert(model, order=6), 2.0)` moves a network that
-    has them. Rescaling by 1 / factor gives the original: up to the rounding of σ, and that of sizes if the factor is
-    below 1.
+    Other convolutions larger than a pixel can't be rescaled: `rescale(convert(model, order=6), 2.0)` converts them
+    first. Rescaling by 1 / factor gives the original: up to the rounding of σ, and that of sizes if the factor is below
+    1.
 
     Args:
         model: Functional or sequential Keras model that has been built, with N-Jet layers. It is not changed.
         factor: Number > 0, how much larger the images are: 2 for twice the height and width. Or a number for each axis,
             if all N-Jet layers have `isotropic=False`, and neither safe subsampling nor a margin.
         rescale_pooling: Whether the windows of pooling layers grow. Defaults to True.
-        strict: Whether layers that do not follow are an error. If False, they are named in a warning and stay as they
-            are. Defaults to True.
+        strict: Whether layers that can't be rescaled are an error. If False, they are named in a warning and stay as
+            they are. Defaults to True.
         return_report: Whether to return a report, too. It is logged in any case. Defaults to False.
         discretization: "sampled", "integrated", or None to keep what the N-Jet layers have, see
             `keras_njet.NJetConv2D`. Defaults to None.
@@ -190,7 +190,7 @@ class Plan:
     """What becomes of each layer of a model, by the feature maps on which it works.
 
     Attributes:
-        enlarged: The layers that work on a map which is a factor as large as it was, by id.
+        enlarged: The layers that work on a map whose size was multiplied by the factor, by id.
         of_windows: Ids of the zero paddings that belong to the windows of the next layer.
         obstacles: Texts about layers that do not follow, by the id of the layer.
     """
@@ -246,7 +246,7 @@ class Plan:
         if strict:
             raise ValueError(
                 f"{message} Expected N-Jet layers in the place of convolutions (`keras_njet.convert` makes them), and "
-                "global pooling instead of layers that need a size; `strict=False` goes on and leaves them as they "
+                "global pooling instead of layers that need a size; `strict=False` leaves them as they "
                 f"are. Received: model={self.model.name!r}"
             )
         warnings.warn(f"{message} They stay as they are.", stacklevel=3)
@@ -488,7 +488,7 @@ def _warn_of_small_sigmas(rescaled, report):
         warnings.warn(
             "Below some σ, Gaussian derivatives can't be told apart on the pixel grid, and the rescaled network will "
             f"differ from the original. These layers are below it: {', '.join(small)}. "
-            '`discretization="integrated"` reaches a little farther down.',
+            '`discretization="integrated"` works at a slightly smaller σ.',
             stacklevel=3,
         )
 

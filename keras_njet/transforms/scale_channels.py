@@ -20,25 +20,26 @@ class ScaleChannels(keras.Model):
     """Evaluates an N-Jet network at several scales with the same weights, and pools the predictions.
 
     A channel with the factor f is the network that `keras_njet.rescale` makes of `model` for images f times as large,
-    but its scales are those of `model` times f, and so are trained with it. For objects of unknown size: a network that
-    knows objects of one size finds those that are f times as large in the channel f. Channels differ in their N-Jet
-    layers, pooling windows and paddings. All variables belong to `model`: training it at some factors trains it for all
-    others. What comes before the first of these is computed once. Everything else costs as much in each channel as
-    in `model`, since neither feature maps nor the number of products with matrices depend on the factor.
+    but its scales are those of `model` times f, so that training it trains `model`. This is for objects of unknown
+    size: in a network that knows objects of one size, the channel f finds those that are f times as large. Channels
+    differ in their N-Jet layers, pooling windows and paddings. All variables belong to `model`: training it at some
+    factors trains it for all others. What comes before the first layer that differs is computed once. Everything else
+    costs as much in each channel as in `model`, since neither feature maps nor the number of products with matrices
+    depend on the factor.
 
     In inference batch normalisation has one mean and one variance for all channels. In training it would take those of
     the batch in each channel alone; so a channel of the wrong scale would be made to look right, and never learn to be
-    silent. Train the network alone first, and freeze batch normalisation (`layer.trainable = False`) when it is trained
-    on through channels.
+    silent. Train the network alone first, and freeze batch normalisation (`layer.trainable = False`) before you train
+    the channels.
 
     Args:
         model: Functional or sequential Keras model with N-Jet layers that has been built, and whose output does not
             depend on the size of the images, such as logits after global pooling. It becomes a part of this model.
-        factors: Tuple of numbers > 0, one for each channel: 1 is `model` itself.
+        factors: Tuple of numbers > 0, one for each channel; the channel 1 is `model` itself.
         pooling: How predictions are pooled over the channels. "max": the largest of each class. "mean". "logsumexp":
             the logarithm of the mean of their exponentials, between the two. Defaults to "max".
-        dropout: Share of channels in [0, 1) that is left out of the pooling in training, drawn for each image; one is
-            always left. Defaults to 0.
+        dropout: Probability in [0, 1) that a channel is left out of the pooling in training, drawn for each image; at
+            least one is always kept. Defaults to 0.
         seed: Integer, of the dropout. Defaults to a random seed.
         **kwargs: `name` of the model.
 
@@ -79,7 +80,7 @@ class ScaleChannels(keras.Model):
         self.dropout = _arguments.share("dropout", dropout)
         self.seed = seed
         self._generator = keras.random.SeedGenerator(seed)
-        # What is no weight is hidden from Keras, which would save it.
+        # What is not a weight is hidden from Keras, which would save it.
         channels = [_Channel(model, factor) for factor in self.factors]
         self._hidden = types.SimpleNamespace(channels=channels, reader=None, warned=False)
         self.built = True
@@ -99,7 +100,7 @@ class ScaleChannels(keras.Model):
         return _pool(outputs, self.pooling, kept)
 
     def _warn_of_batch_statistics(self):
-        """Tells once of batch normalisation that is trained, where there are several channels."""
+        """Warns once if batch normalisation is trained and there are several channels."""
         if self._hidden.warned or len(self.factors) == 1:
             return
         trained = [layer.name for layer in normalizations(self.model) if layer.trainable]
@@ -113,7 +114,14 @@ class ScaleChannels(keras.Model):
             )
 
     def predict_channels(self, images, batch_size: int | None = None, verbose=0) -> np.ndarray:
-        """Predicts with each channel, as `predict` does with all: an array of shape `(images, channels, ...)`."""
+        """Predicts with each channel separately, without pooling.
+
+        Args:
+            images, batch_size, verbose: As in `predict`.
+
+        Returns:
+            An array of shape `(images, channels, ...)`.
+        """
         if self._hidden.reader is None:
             self._hidden.reader = _Reader(self)
         return self._hidden.reader.predict(images, batch_size=batch_size, verbose=verbose)
@@ -121,19 +129,22 @@ class ScaleChannels(keras.Model):
     def winning_factors(self, images, batch_size: int | None = None, verbose=0) -> np.ndarray:
         """Finds, for each image, the factor of the channel that gives the predicted class its highest score.
 
-        Times the size of the objects that `model` was trained on, it estimates that of the object in the image.
+        The factor times the size of the objects that `model` was trained on estimates the size of the object.
 
         Args:
             images, batch_size, verbose: As in `predict`.
 
         Returns:
             An array of shape `(images,)`.
+
+        Raises:
+            ValueError: If the output of the model does not have the shape `(batch, classes)`.
         """
         outputs = self.predict_channels(images, batch_size, verbose)
         if outputs.ndim != 3:
             raise ValueError(
-                "The output of the model must have the shape (batch, classes) for a channel to win. Received: outputs "
-                f"of shape {(outputs.shape[0], *outputs.shape[2:])}"
+                "The output of the model must have the shape (batch, classes) for a channel to win. Received: "
+                f"outputs.shape={(outputs.shape[0], *outputs.shape[2:])}"
             )
         pooled = keras.ops.convert_to_numpy(_pool(keras.ops.convert_to_tensor(outputs), self.pooling))
         of_class = np.take_along_axis(outputs, pooled.argmax(axis=-1)[:, None, None], axis=2)[:, :, 0]

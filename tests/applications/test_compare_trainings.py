@@ -53,4 +53,4 @@ def test_seeds_of_a_network_are_taken_together():
 def test_a_folder_without_a_run_is_named(tmp_path, capsys):
     with pytest.raises(SystemExit):
         compare_trainings.parse_arguments([tmp_path / "nothing"])
-    assert f"Received: ['{tmp_path / 'nothing'}']" in capsys.readouterr().err
+    assert f"Received: runs=['{tmp_path / 'nothing'}']" in capsys.readouterr().err

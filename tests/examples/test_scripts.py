@@ -190,7 +190,7 @@ def test_a_network_is_converted_trained_on_and_frozen(tmp_path):
     accuracies = dict(re.findall(r"^([\w ]+).*: test accuracy ([\d.]+)", output, re.MULTILINE))
     assert float(accuracies["trained"]) > 0.9
     assert float(accuracies["converted"]) == pytest.approx(float(accuracies["trained"]), abs=0.003)
-    assert float(accuracies["frozen"]) == pytest.approx(float(accuracies["trained on"]), abs=0.003)
+    assert float(accuracies["frozen"]) == pytest.approx(float(accuracies["trained further"]), abs=0.003)
     assert "frozen: InputLayer, Conv2D, Conv2D, GlobalMaxPooling2D, Dense\n" in output
 
 

@@ -1,4 +1,4 @@
-"""Fails when a private part of Keras that the package leans on goes or changes."""
+"""Fails when a private part of Keras that the package uses is removed or changes."""
 
 import keras
 import numpy as np

@@ -52,7 +52,7 @@ def test_in_fit_and_in_a_saved_model(tmp_path):
 def test_wrong_arguments_are_named_in_the_error():
     with pytest.raises(ValueError, match=r"Received: objects=\[3\]$"):
         SegmentationIoU(3, [3])
-    with pytest.raises(ValueError, match=r"Objects must be several classes. Received: objects=2$"):
+    with pytest.raises(ValueError, match=r"`objects` must be a list of classes. Received: objects=2$"):
         SegmentationIoU(3, objects=2)
     with pytest.raises(ValueError, match=r"Received: classes=0$"):
         SegmentationIoU(0)

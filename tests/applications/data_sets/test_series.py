@@ -51,7 +51,7 @@ def test_missing_sets_and_classes_are_named_in_the_error(tmp_path):
         series.load("Waves", tmp_path)
     write_waves(tmp_path)
     write_ts(tmp_path / "Waves_TEST.ts", np.ones((1, 32)), ["other"])
-    with pytest.raises(ValueError, match=r"test set of Waves. Received: \['other'\]$"):
+    with pytest.raises(ValueError, match=r"test set of Waves. Received: classes=\['other'\]$"):
         series.load("Waves", tmp_path)
 
 

@@ -126,7 +126,7 @@ def runaway(optimizer, **options):
     return model
 
 
-@pytest.mark.filterwarnings("ignore:The scales of these layers rest")
+@pytest.mark.filterwarnings("ignore:The scales of these layers have reached")
 @pytest.mark.parametrize("rate", [1.0, 4.0])
 def test_sigma_stays_within_half_of_the_feature_map(rate):
     model = runaway(keras.optimizers.SGD(1e4), sigma_learning_rate=rate)
@@ -137,14 +137,14 @@ def test_sigma_stays_within_half_of_the_feature_map(rate):
 def test_sigma_comes_back_from_its_bound():
     """No kink traps it: on the bound it still has its gradient."""
     model = runaway(keras.optimizers.SGD(1e4))
-    with pytest.warns(UserWarning, match="rest on their bound"):
+    with pytest.warns(UserWarning, match="have reached their upper bound"):
         model.fit(ZERO_MEAN, np.zeros((4, 12, 12, 3)), epochs=2, verbose=0)
     model.compile(keras.optimizers.SGD(1.0), "mse")
     model.fit(ZERO_MEAN, np.repeat(ZERO_MEAN, 3, axis=-1), epochs=20, verbose=0)
     assert float(2.0 ** log2_sigmas(model)[0]) < 5.9
 
 
-@pytest.mark.filterwarnings("ignore:The scales of these layers rest")
+@pytest.mark.filterwarnings("ignore:The scales of these layers have reached")
 @pytest.mark.parametrize(("given", "largest"), [(2.5, 2.5), (1.2, 1.5)])
 def test_the_bound_can_be_chosen_and_never_is_below_the_start(given, largest):
     model = runaway(keras.optimizers.SGD(1e4), max_sigma=given)
@@ -240,6 +240,6 @@ def test_the_bound_of_a_shared_layer_is_that_of_its_largest_map(large_first):
     model.fit(np.ones((2, 32, 32, 1)), np.zeros((2, 1)), epochs=2, verbose=0)
     assert shared.log2_sigma.largest() == pytest.approx(10.0, rel=1e-4)  # below 16
     shared.sigma = 20.0
-    with pytest.warns(UserWarning, match="rest on their bound"):
+    with pytest.warns(UserWarning, match="have reached their upper bound"):
         model.fit(np.ones((2, 32, 32, 1)), np.zeros((2, 1)), verbose=0)
     assert shared.log2_sigma.largest() == pytest.approx(16.0, rel=1e-4)

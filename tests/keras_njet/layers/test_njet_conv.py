@@ -340,11 +340,11 @@ def test_bad_inputs_are_named_in_the_error(axes):
         layer(4)(np.zeros((*sizes, 3), "float32"))
     with pytest.raises(ValueError, match="at least 5 pixels"):
         layer(4, padding="valid")(np.zeros((1, *sizes[:-1], 4, 3), "float32"))
-    with pytest.raises(ValueError, match=f"{axes} of them, one an axis. Received: sigma="):
+    with pytest.raises(ValueError, match=f"{axes} of them, one per axis. Received: sigma="):
         layer(4, isotropic=False, sigma=(1.0,) * (axes + 1))
     with pytest.raises(ValueError, match=r"`isotropic` is True. Received: sigma="):
         layer(4, sigma=(1.0,) * axes)
-    with pytest.raises(ValueError, match=f"{axes} of them, one an axis. Received: strides="):
+    with pytest.raises(ValueError, match=f"{axes} of them, one per axis. Received: strides="):
         layer(4, strides=(1,) * (axes + 1))
     built = layer(4, isotropic=False)
     built.build((None, *sizes, 1))
@@ -364,7 +364,7 @@ def test_a_volume_that_is_subsampled_keeps_a_voxel():
             (64, 7),
             r"All arguments but `filters` of NJetConv2D .*learned.*`sigma` and `extent`. Received: args=\(64, 7\)",
         ),
-        ({"kernel_size": 3}, "no `kernel_size`: start the size.*Received: kernel_size=3"),
+        ({"kernel_size": 3}, "no `kernel_size`: the size of the filters is learned.*Received: kernel_size=3"),
         ({"kernel_initializer": "zeros"}, "use `coefficient_initializer`. Received: kernel_initializer='zeros'"),
         ({"kernel_regularizer": "l2"}, "use `coefficient_regularizer`"),
         ({"kernel_constraint": "max_norm"}, "use `coefficient_constraint`"),
@@ -386,5 +386,5 @@ def test_what_a_user_of_depthwise_conv2d_types_is_explained():
 def test_a_shortcut_must_have_the_axes_of_its_source():
     source = NJetConv2D(2, subsample_rate=4.0)
     source.build((None, 8, 8, 1))
-    with pytest.raises(ValueError, match=r"as many axes as that of layer .*Received: inputs with 1 axes"):
+    with pytest.raises(ValueError, match=r"as many axes as that of layer .*Received: axes=1"):
         SafeSubsample(source)(np.zeros((1, 8, 1), "float32"))

@@ -91,7 +91,7 @@ def test_layers_of_signals_and_volumes_that_subsample_give_the_same_as_two(axes,
 def test_a_map_with_other_axes_than_that_of_the_source_is_named_in_the_error(axes):
     source = LAYERS[axes](1)
     for other in {1, 2, 3} - {axes}:
-        with pytest.raises(ValueError, match=rf"whose σ it follows: {axes}. Received: inputs with {other} axes"):
+        with pytest.raises(ValueError, match=rf"whose σ it follows: {axes}. Received: axes={other}"):
             SafeSubsample(source)(np.zeros((1, *[4] * other, 1), "float32"))
 
 

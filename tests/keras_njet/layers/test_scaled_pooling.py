@@ -86,5 +86,5 @@ def test_bad_arguments():
         ScaledPooling(keras.layers.GlobalMaxPooling2D(), 2.0)
     with pytest.raises(ValueError, match=r"`factor` must be a finite number above 0. Received: factor=0"):
         ScaledPooling(keras.layers.MaxPooling2D(2), 0)
-    with pytest.raises(ValueError, match=r"2 of them, one an axis. Received: factor=\(1, 2, 3\)"):
+    with pytest.raises(ValueError, match=r"2 of them, one per axis. Received: factor=\(1, 2, 3\)"):
         ScaledPooling(keras.layers.MaxPooling2D(2), (1, 2, 3))

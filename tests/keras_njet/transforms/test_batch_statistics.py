@@ -147,7 +147,7 @@ def test_passes_end_when_nothing_changes(capsys):
 def test_errors_leave_the_model_as_it_was():
     model = network()
     before = model.get_weights()
-    with pytest.raises(ValueError, match=r"no generator. Received: images="):
+    with pytest.raises(ValueError, match=r"not a generator. Received: images="):
         adapt_batch_statistics(model, (image for image in IMAGES))
     with pytest.raises(ValueError, match=r"must have a BatchNormalization layer. Received: model="):
         adapt_batch_statistics(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]), IMAGES)
@@ -172,7 +172,9 @@ def test_errors_leave_the_model_as_it_was():
 def test_images_of_which_nothing_counts_are_an_error():
     normalization = keras.layers.BatchNormalization(name="normalize")
     model = keras.Sequential([keras.Input((4, 1)), keras.layers.Masking(), normalization])
-    with pytest.raises(ValueError, match=r"of which something counts. Received: none for layer='normalize'$"):
+    with pytest.raises(
+        ValueError, match=r"an unmasked pixel for each batch normalisation. Received: layer='normalize'$"
+    ):
         adapt_batch_statistics(model, np.zeros((2, 4, 1), "float32"), verbose=0)
     np.testing.assert_array_equal(to_numpy(normalization.moving_mean), [0.0])
 

@@ -113,7 +113,7 @@ def test_data_of_each_size_may_come_from_a_function():
         ({"factors": (0.5, 1.0), "epochs": (1,)}, "Each stage needs a factor.*Received: factors=.*, epochs="),
         ({"factors": (0.0,), "epochs": (1,)}, "`factors` must be .*Received: factors="),
         ({"factors": (0.5,), "epochs": (0,)}, "`epochs` must be .*Received: epochs=0"),
-        ({"factors": (0.5,), "epochs": (1,), "x": [IMAGES]}, "`x` must be an array.*Received: x of type list"),
+        ({"factors": (0.5,), "epochs": (1,), "x": [IMAGES]}, r"`x` must be an array.*Received: type\(x\)=list"),
     ],
 )
 def test_bad_arguments_are_named_and_change_nothing(arguments, message):
