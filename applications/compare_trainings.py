@@ -2,8 +2,9 @@
 
     python -m applications.compare_trainings RUN [RUN ...]
 
-A RUN is a folder that train_classifier wrote. Runs of the same network are taken together, with their mean and standard
-deviation. Writes into --out: training.png, table.md and results.json (what was run, and what each epoch had).
+A RUN is a folder that train_classifier or train_segmentation wrote, all by the same one. Runs of the same network are
+taken together, with their mean and standard deviation. Writes into --out: training.png, table.md and results.json (what
+was run, and what each epoch had).
 """
 
 import json
@@ -16,7 +17,7 @@ from applications import _pictures, _results, _tables, _training, train_classifi
 from applications._arguments import ArgumentParser
 
 DASHES = ("-", "--", ":", "-.")  # of the layers of one network
-ACCURACIES = {"test accuracy": "val_accuracy", "training accuracy": "accuracy"}
+METRICS = {"accuracy": "accuracy", "miou": "mIoU"}  # in the log: how it is called
 
 
 def main():
@@ -46,7 +47,7 @@ def read(run):
     shape = results.get("input_shape")  # which runs of version 0.1 did not record
     sizes = train_classifier.baseline_sizes(recorded, shape) if shape else {}
     return {
-        "network": recorded.model,
+        "network": label(recorded),
         "seed": recorded.seed,
         "parameters": results["metrics"]["trained_parameters"],
         "seconds": results["metrics"]["seconds"],
@@ -54,6 +55,16 @@ def read(run):
         "log": {name: [row[name] for row in log] for name in log[0]},
         "baseline_sizes": list(sizes.values()),
     }
+
+
+def label(recorded):
+    """A network by its name, and by what the runs of train_segmentation that are compared differ in."""
+    parts = [recorded.model]
+    if recorded.model == "NJetUNet":
+        parts.append(f"order {recorded.order}")
+    if recorded.dataset == "multiscale_fashion_mnist":
+        parts.append(f"s = {recorded.scale}")
+    return ", ".join(parts)
 
 
 def report(results, folder):
@@ -67,6 +78,12 @@ def networks(results):
     return {name: _results.select(results["runs"], network=name) for name in names}
 
 
+def curves(results):
+    """The curves of the metric: how each is called, and its name in the log."""
+    (found,) = (name for name in METRICS if name in results["runs"][0]["log"])
+    return {f"test {METRICS[found]}": f"val_{found}", f"training {METRICS[found]}": found}
+
+
 def layers(rows):
     """The names of the layers whose σ was logged."""
     return [name.removesuffix("/sigma") for name in rows[0]["log"] if name.endswith("/sigma")]
@@ -75,13 +92,10 @@ def layers(rows):
 def format_table(results):
     lines = []
     for name, rows in networks(results).items():
-        accuracies = [_tables.mean_std([row["log"][key][-1] for row in rows], 4) for key in ACCURACIES.values()]
-        scales = [_tables.mean_std([row["log"][f"{layer}/sigma"][-1] for row in rows], 2) for layer in layers(rows)]
-        sizes = [_tables.mean_std([row["log"][f"{layer}/height"][-1] for row in rows], 0) for layer in layers(rows)]
+        metrics = [_tables.mean_std([row["log"][key][-1] for row in rows], 4) for key in curves(results).values()]
         minutes = _tables.mean_std([row["seconds"] / 60 for row in rows], 0)
-        cells = [", ".join(each) or "–" for each in (scales, sizes)]
-        lines.append([name, len(rows), f"{rows[0]['parameters']:,}", *accuracies, *cells, minutes])
-    heads = ["network", "seeds", "parameters", *ACCURACIES, "σ, a layer", "sizes of maps", "minutes"]
+        lines.append([name, len(rows), f"{rows[0]['parameters']:,}", *metrics, *scales_and_sizes(rows), minutes])
+    heads = ["network", "seeds", "parameters", *curves(results), "σ, a layer", "sizes of maps", "minutes"]
     trained = [
         f"- `{row['command']}`; {row['processor']}; keras {row['versions']['keras']} on {row['versions']['backend']}; "
         f"commit {row['commit']}"
@@ -90,25 +104,51 @@ def format_table(results):
     return "\n".join([_tables.markdown(heads, lines), "Trained by", "", *trained]) + "\n"
 
 
+def scales_and_sizes(rows):
+    """Cells of a table: σ and size of the map of each layer; if there are many, the least and the largest σ alone."""
+    names = layers(rows)
+    if not names:
+        return "–", "–"
+    scales = [[row["log"][f"{layer}/sigma"][-1] for row in rows] for layer in names]
+    if are_many(names):
+        means = [float(np.mean(of_layer)) for of_layer in scales]
+        return f"{min(means):.2f} to {max(means):.2f}", "–"
+    sizes = [[row["log"][f"{layer}/height"][-1] for row in rows] for layer in names]
+    return tuple(
+        ", ".join(_tables.mean_std(each, digits) for each in cells) for cells, digits in ((scales, 2), (sizes, 0))
+    )
+
+
+def are_many(names):
+    """Whether layers are too many to tell them apart in a picture."""
+    return len(names) > len(DASHES)
+
+
 def plot(results, path):
-    """Accuracies of all networks; σ and the sizes of feature maps of those that learn them."""
+    """The metric of all networks; σ and the sizes of feature maps of those that learn them."""
     figure = Figure(figsize=(13, 4), layout="constrained")
-    of_accuracy, of_sigma, of_size = figure.subplots(1, 3)
+    of_metric, of_sigma, of_size = figure.subplots(1, 3)
     for index, (name, rows) in enumerate(networks(results).items()):
         colour = _pictures.style(index)["color"]
-        for dash, (label, key) in zip(DASHES, ACCURACIES.items(), strict=False):
-            draw(of_accuracy, rows, key, label=f"{name}, {label}", color=colour, linestyle=dash)
+        for dash, (metric, key) in zip(DASHES, curves(results).items(), strict=False):
+            draw(of_metric, rows, key, label=f"{name}, {metric}", color=colour, linestyle=dash)
+        many = are_many(layers(rows))
         for position, layer in enumerate(layers(rows)):
             line = {"label": f"{name}, {layer}", "color": colour, "linestyle": DASHES[position % len(DASHES)]}
+            if many:
+                line = {"label": None if position else f"{name}, each layer", "color": colour, "linewidth": 0.8}
             draw(of_sigma, rows, f"{layer}/sigma", **line)
-            draw(of_size, rows, f"{layer}/height", **line)
+            if not many:
+                draw(of_size, rows, f"{layer}/height", **line)
     for index, size in enumerate(results["runs"][0]["baseline_sizes"]):
-        label = None if index else "spatial convolutions of the baseline"
-        of_size.axhline(size, color="tab:gray", linewidth=0.8, zorder=0, label=label)
-    of_accuracy.set(ylabel="accuracy", ylim=(None, 1))
+        text = None if index else "spatial convolutions of the baseline"
+        of_size.axhline(size, color="tab:gray", linewidth=0.8, zorder=0, label=text)
+    of_metric.set(ylabel=next(iter(curves(results))).removeprefix("test "), ylim=(None, 1))
     of_sigma.set(ylabel="σ (pixels)", ylim=(0, None))
     of_size.set(ylabel="size of the feature map (pixels)", ylim=(0, None))
-    for axes in (of_accuracy, of_sigma, of_size):
+    if not of_size.lines:
+        of_size.remove()
+    for axes in figure.axes:
         axes.set(xlabel="epochs")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)

@@ -50,6 +50,26 @@ def test_seeds_of_a_network_are_taken_together():
     assert table.splitlines()[2].startswith(f"| NIN | 2 | 61,732 | {expected} |")
 
 
+def test_trainings_for_segmentation(tmp_path):
+    """Networks differ by order and scale of the objects; of ten layers the table has the least and the largest σ."""
+    folder = ROOT / "applications/unet/results/object_scale"
+    runs = [folder / f"{name}-s4-seed{seed}" for name in ("UNet", "NJetUNet-order2") for seed in (0, 1)]
+    arguments = compare_trainings.parse_arguments([*runs, "--out", tmp_path])
+    results = _results.run(arguments, compare_trainings.measure, compare_trainings.report)
+    head, _, plain, njet = (tmp_path / "table.md").read_text().splitlines()[:4]
+    assert "| test mIoU | training mIoU |" in head
+    logs = [list(csv.DictReader((run / "log.csv").read_text().splitlines())) for run in runs[2:]]
+    test = [float(log[-1]["val_miou"]) for log in logs]
+    found = [name for name in logs[0][-1] if name.endswith("/sigma")]
+    assert len(found) == 10
+    means = [statistics.mean(float(log[-1][name]) for log in logs) for name in found]
+    assert plain.startswith("| UNet, s = 4 | 2 | 118,155 | ")
+    expected = f"{statistics.mean(test):.4f} ± {statistics.stdev(test):.4f}"
+    assert njet.startswith(f"| NJetUNet, order 2, s = 4 | 2 | 78,949 | {expected} | ")
+    assert f" | {min(means):.2f} to {max(means):.2f} | – | " in njet
+    assert len(compare_trainings.networks(results)) == 2
+
+
 def test_a_folder_without_a_run_is_named(tmp_path, capsys):
     with pytest.raises(SystemExit):
         compare_trainings.parse_arguments([tmp_path / "nothing"])
