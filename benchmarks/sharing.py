@@ -17,7 +17,7 @@ def main():
     parser = timing.argument_parser(__doc__)
     convolutions = [name for name, (kind, *_) in layers.WORKLOADS.items() if kind == "convolution"]
     parser.add_argument("--workload", choices=convolutions, default="32x32x96-192")
-    parser.add_argument("--sigmas", type=float, nargs="+", default=(0.5, 1.0, 2.0))
+    parser.add_argument("--sigmas", type=float, nargs="+", default=(0.6, 1.1, 2.1))
     parser.add_argument("--sigma", type=float)
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
