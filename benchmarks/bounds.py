@@ -2,7 +2,7 @@
 
     python -m benchmarks.bounds             # every installed backend; a table, and JSON in results/benchmarks/
 
-For each workload at σ = 2.1, evaluated by matrices: the multiply-accumulates of a forward and backward pass (three times
+For each workload at σ = 2.1, by matrices: the multiply-accumulates of a forward and backward pass (three times
 those of a forward pass), divided by the rate of one large product on this backend; the bytes that are written and read
 again, divided by the bandwidth of adding a number to a large array; and the measured time, divided by the sum of both.
 """
