@@ -125,29 +125,28 @@ def are_many(names):
 
 
 def plot(results, path):
-    """The metric of all networks; σ and the sizes of feature maps of those that learn them."""
-    figure = Figure(figsize=(13, 4), layout="constrained")
-    of_metric, of_sigma, of_size = figure.subplots(1, 3)
+    """The metric of all networks; σ of those that learn it, and the sizes of feature maps unless layers are many."""
+    panels = 2 if any(are_many(layers(rows)) for rows in networks(results).values()) else 3
+    figure = Figure(figsize=(4.3 * panels, 4), layout="constrained")
+    of_metric, of_sigma, *others = figure.subplots(1, panels)
     for index, (name, rows) in enumerate(networks(results).items()):
         colour = _pictures.style(index)["color"]
         for dash, (metric, key) in zip(DASHES, curves(results).items(), strict=False):
             draw(of_metric, rows, key, label=f"{name}, {metric}", color=colour, linestyle=dash)
-        many = are_many(layers(rows))
         for position, layer in enumerate(layers(rows)):
             line = {"label": f"{name}, {layer}", "color": colour, "linestyle": DASHES[position % len(DASHES)]}
-            if many:
+            if are_many(layers(rows)):
                 line = {"label": None if position else f"{name}, each layer", "color": colour, "linewidth": 0.8}
             draw(of_sigma, rows, f"{layer}/sigma", **line)
-            if not many:
-                draw(of_size, rows, f"{layer}/height", **line)
-    for index, size in enumerate(results["runs"][0]["baseline_sizes"]):
-        text = None if index else "spatial convolutions of the baseline"
-        of_size.axhline(size, color="tab:gray", linewidth=0.8, zorder=0, label=text)
+            for axes in others:
+                draw(axes, rows, f"{layer}/height", **line)
+    for axes in others:
+        axes.set(ylabel="size of the feature map (pixels)", ylim=(0, None))
+        for index, size in enumerate(results["runs"][0]["baseline_sizes"]):
+            text = None if index else "spatial convolutions of the baseline"
+            axes.axhline(size, color="tab:gray", linewidth=0.8, zorder=0, label=text)
     of_metric.set(ylabel=next(iter(curves(results))).removeprefix("test "), ylim=(None, 1))
     of_sigma.set(ylabel="σ (pixels)", ylim=(0, None))
-    of_size.set(ylabel="size of the feature map (pixels)", ylim=(0, None))
-    if not of_size.lines:
-        of_size.remove()
     for axes in figure.axes:
         axes.set(xlabel="epochs")
         axes.xaxis.get_major_locator().set_params(integer=True)
