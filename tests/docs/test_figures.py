@@ -91,9 +91,15 @@ def said(page):
     return " ".join((ROOT / page).read_text(encoding="utf-8").replace("**", "").split())
 
 
-def of_u_nets(name):
-    folders = (f"unet/results/object_scale/{name}-s4-seed{seed}" for seed in (0, 1))
-    return [mean_std([of_network(folder, "test_miou") for folder in folders])]
+def fields():
+    """How many pixels half of an effective receptive field takes, of a U-Net and of an N-Jet-U-Net."""
+    return results("unet/results/receptive_field")["metrics"].values()
+
+
+def scales_of_the_deepest_layers():
+    folders = (f"unet/results/object_scale/NJetUNet-order2-s4-seed{seed}" for seed in (0, 1))
+    found = [of_network(folder, f"bottom3_conv{number}/sigma") for folder in folders for number in (1, 2)]
+    return min(found), max(found)
 
 
 def of_seeds(*sizes, network="NJetNIN", method="rescaled", data="fashion_mnist"):
@@ -139,8 +145,8 @@ CLAIMS = [  # a page, a sentence of it, and the figures in it
         "| `NJetNIN(width=0.25)` | 46,039 | {:.4f} | {:.4f} |",
         lambda: [of_network(NJET_NIN), of_network(NJET_NIN, "train_accuracy")],
     ),
-    ("applications/unet/README.md", "| `UNet`, 3×3 | 4 | 0, 1 | {} |", lambda: of_u_nets("UNet")),
-    ("applications/unet/README.md", "| `NJetUNet`, order 2 | 4 | 0, 1 | {} |", lambda: of_u_nets("NJetUNet-order2")),
+    ("applications/unet/README.md", "within {:.0f} pixels of the baseline, and within {:.0f} of the N-Jet", fields),
+    ("applications/unet/README.md", "ends between {:.2f} and {:.2f} pixels", scales_of_the_deepest_layers),
     ("applications/unet/README.md", "IoU of the cells {:.3f}", lambda: [of_network(ISBI, "test_miou")]),
     ("applications/deeplab/README.md", "over the 11 classes {:.3f}", lambda: [of_network(CAMVID, "test_miou")]),
     (
@@ -182,7 +188,7 @@ def rows_of(text):
 
 
 @pytest.mark.parametrize(
-    "card", ["adaptive", "any_size", "conversion", "filters", "series", "learned_resolution", "nin"]
+    "card", ["adaptive", "any_size", "conversion", "filters", "series", "learned_resolution", "nin", "unet"]
 )
 def test_tables_of_a_card_are_those_that_recipes_wrote(card):
     written = set().union(*(rows_of(path.read_text()) for path in (CARDS / card).rglob("table.md")))
@@ -192,7 +198,7 @@ def test_tables_of_a_card_are_those_that_recipes_wrote(card):
     assert shown <= written, shown - written
 
 
-EARLIER = ("nin/results/fashion_mnist/", "unet/results/object_scale/")
+EARLIER = ("nin/results/fashion_mnist/",)
 """Cards whose results are older than the rule that a result names the processor and the commit."""
 
 
