@@ -43,7 +43,7 @@ def list_weights() -> list[dict]:
     NIN cifar10 test_accuracy 0.8154 none stated by its authors
     NJetNIN fashion_mnist test_accuracy 0.8913 MIT
     NJetNIN cifar10 test_accuracy 0.8243 none stated by its authors
-    NJetUNet multiscale_fashion_mnist test_miou 0.4232 MIT
+    NJetUNet multiscale_fashion_mnist test_miou 0.4494 MIT
     >>> row = keras_njet.applications.list_weights()[0]
     >>> shape = (28, 28, row["channels"])
     >>> model = keras_njet.applications.NIN(weights=row["weights"], input_shape=shape, **row["arguments"])

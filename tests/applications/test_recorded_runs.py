@@ -13,7 +13,8 @@ CLASSES = {"multiscale_fashion_mnist": 11, "isbi_em": 2, "camvid": 11}
 RUNS = [
     path.parent
     for path in sorted((ROOT / "applications").rglob("results.json"))
-    if "metrics" in json.loads(path.read_text())  # of one network, and not of a study
+    # A training of one network, and not a study.
+    if "trained_parameters" in json.loads(path.read_text()).get("metrics", {})
 ]
 
 
