@@ -13,7 +13,7 @@ import pathlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from applications import _pictures, _results, _tables, _training, train_classifier
+from applications import _pictures, _results, _tables, _training, train_classifier, train_segmentation
 from applications._arguments import ArgumentParser
 
 DASHES = ("-", "--", ":", "-.")  # of the layers of one network
@@ -47,7 +47,7 @@ def read(run):
     shape = results.get("input_shape")  # which runs of version 0.1 did not record
     sizes = train_classifier.baseline_sizes(recorded, shape) if shape else {}
     return {
-        "network": label(recorded),
+        "network": recorded.model if recorded.model in train_classifier.MODELS else train_segmentation.label(recorded),
         "seed": recorded.seed,
         "parameters": results["metrics"]["trained_parameters"],
         "seconds": results["metrics"]["seconds"],
@@ -55,16 +55,6 @@ def read(run):
         "log": {name: [row[name] for row in log] for name in log[0]},
         "baseline_sizes": list(sizes.values()),
     }
-
-
-def label(recorded):
-    """A network by its name, and by what the runs of train_segmentation that are compared differ in."""
-    parts = [recorded.model]
-    if recorded.model == "NJetUNet":
-        parts.append(f"order {recorded.order}")
-    if recorded.dataset == "multiscale_fashion_mnist":
-        parts.append(f"s = {recorded.scale}")
-    return ", ".join(parts)
 
 
 def report(results, folder):
@@ -133,9 +123,10 @@ def plot(results, path):
         colour = _pictures.style(index)["color"]
         for dash, (metric, key) in zip(DASHES, curves(results).items(), strict=False):
             draw(of_metric, rows, key, label=f"{name}, {metric}", color=colour, linestyle=dash)
-        for position, layer in enumerate(layers(rows)):
+        names = layers(rows)
+        for position, layer in enumerate(names):
             line = {"label": f"{name}, {layer}", "color": colour, "linestyle": DASHES[position % len(DASHES)]}
-            if are_many(layers(rows)):
+            if are_many(names):
                 line = {"label": None if position else f"{name}, each layer", "color": colour, "linewidth": 0.8}
             draw(of_sigma, rows, f"{layer}/sigma", **line)
             for axes in others:

@@ -44,12 +44,7 @@ def measure(arguments):
 
 def labels_of(runs):
     """A label for each run, with its folder where runs are alike but for their seeds or smaller differences."""
-    labels = {}
-    for run in runs:
-        chosen = _results.recorded(run)
-        order = f", order {chosen.order or 2}" if chosen.model.startswith("NJet") else ""
-        data = f"s = {chosen.scale}" if chosen.dataset == "multiscale_fashion_mnist" else chosen.dataset
-        labels[run] = f"{chosen.model}{order}, {data}"
+    labels = {run: train_segmentation.label(_results.recorded(run)) for run in runs}
     common = [label for label in labels.values() if list(labels.values()).count(label) > 1]
     return {run: f"{label}\n{run}" if label in common else label for run, label in labels.items()}
 

@@ -20,6 +20,7 @@ from applications.data_sets import images, segmentation
 from applications.data_sets import multiscale_fashion_mnist as multiscale
 
 MODELS = ("UNet", "NJetUNet", "DeepLabV2", "NJetDeepLabV2")
+ORDERS = {"NJetUNet": 2, "NJetDeepLabV2": 3}  # by default
 DATASETS = ("multiscale_fashion_mnist", *segmentation.CLASSES)
 SHOWN = 4
 MOMENTUM = 0.9  # of DeepLabv2
@@ -168,6 +169,14 @@ def make_model(classes, channels, arguments):
     if arguments.model == "DeepLabV2":
         return applications.DeepLabV2(**given, tied=arguments.tied)
     return applications.NJetDeepLabV2(**given, **order)
+
+
+def label(arguments):
+    """What tells runs apart: the network, its order, and its data or the scale of its objects."""
+    order = ORDERS.get(arguments.model) if arguments.order is None else arguments.order
+    order = f", order {order}" if arguments.model in ORDERS else ""
+    data = f"s = {arguments.scale}" if arguments.dataset == "multiscale_fashion_mnist" else arguments.dataset
+    return f"{arguments.model}{order}, {data}"
 
 
 def compile_model(model, classes, train_set, arguments):

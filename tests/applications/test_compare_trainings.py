@@ -70,6 +70,15 @@ def test_trainings_for_segmentation(tmp_path):
     assert len(compare_trainings.networks(results)) == 2
 
 
+def test_an_order_that_was_not_given_is_that_of_the_network(tmp_path):
+    run = ROOT / "applications/unet/results/object_scale/NJetUNet-order2-s4-seed0"
+    results = json.loads((run / "results.json").read_text())
+    results["configuration"]["order"] = None
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    (tmp_path / "log.csv").write_text((run / "log.csv").read_text())
+    assert compare_trainings.read(tmp_path)["network"] == compare_trainings.read(run)["network"]
+
+
 def test_a_folder_without_a_run_is_named(tmp_path, capsys):
     with pytest.raises(SystemExit):
         compare_trainings.parse_arguments([tmp_path / "nothing"])

@@ -1,11 +1,13 @@
 """Guards the recipe of segmentation: it trains on real images, and is not repeated."""
 
+import inspect
 import json
 
 import keras
 import numpy as np
 import pytest
 
+import keras_njet
 from applications import train_segmentation
 from tests.helpers import DATA, needs_mnist, skip_without
 
@@ -73,3 +75,8 @@ def test_options_of_other_networks_are_refused(given, option, capsys):
     with pytest.raises(SystemExit):
         train_segmentation.parse_arguments([*given.split(), *option.split()])
     assert f"error: {option.split()[0]} has no effect here. Received: --model " in capsys.readouterr().err
+
+
+def test_the_orders_that_labels_name_are_those_of_the_networks():
+    for model, order in train_segmentation.ORDERS.items():
+        assert inspect.signature(getattr(keras_njet.applications, model)).parameters["order"].default == order
