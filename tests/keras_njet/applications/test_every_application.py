@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 from keras_njet import NJetConv2D, NJetDepthwiseConv2D
-from tests.helpers import APPLICATIONS as ALL
-from tests.helpers import BACKENDS, to_numpy
+from tests.helpers import APPLICATIONS, BACKENDS, to_numpy
 from tests.helpers import DEEP_APPLICATIONS as DEEP
 from tests.helpers import SHALLOW_APPLICATIONS as SHALLOW
 from tests.helpers import build_application as build
 from tests.helpers import image_size as size
 
 RNG = np.random.default_rng(0)
+ON_TORCH = keras.backend.backend() == "torch"  # which runs eagerly: compiling takes longest
+# ResNet110 is ResNet32 with more of the same layers: one backend is enough.
+ALL = [name for name in APPLICATIONS if ON_TORCH or "ResNet110" not in name]
 # Deep networks take minutes on JAX, for the same layers.
 COMPILED = SHALLOW if keras.backend.backend() == "jax" else ALL
 
