@@ -92,16 +92,19 @@ def of_matrices(workload, mixing, batch, device):
     for multiplications, size, _ in along_axes:
         written = multiplications / size
         seconds += longer(batch * multiplications, 2 * batch * written, device.rate, device)
-    basis = basis_of(workload)
+    axes, basis = len(workload.count), basis_of(workload)
     at = mixed / (basis * (workload.channels // workload.groups) * workload.filters)
-    numbers = batch * at * (basis * workload.channels + basis * workload.filters)
+    read = basis_of(workload, mixing)  # the maps of the axes that are done: one, the input, before the first
+    written = basis_of(workload, axes - 1) if mixing == axes else basis  # in the end orders of an axis are summed
+    numbers = batch * at * (read * workload.channels + written * workload.filters)
     return PASSES * (seconds + longer(batch * mixed, numbers, device.rate, device))
 
 
-def basis_of(workload):
+def basis_of(workload, axes=None):
+    """How many derivatives there are along all axes, or along the first few."""
     from keras_njet._convolution.scale_space import derivative_orders
 
-    return len(derivative_orders(workload.order, len(workload.count)))
+    return len(derivative_orders(workload.order, len(workload.count) if axes is None else axes))
 
 
 def longer(multiplications, numbers, rate, device):

@@ -13,7 +13,7 @@ from keras import ops
 
 import keras_njet
 from applications import _results
-from benchmarks import fit_costs, long_run, networks, tables, timing
+from benchmarks import fit_costs, long_run, networks, roofline, tables, timing
 from keras_njet import NJetConv2D, NJetDepthwiseConv2D, applications
 from keras_njet._convolution import costs
 from tests import helpers
@@ -215,6 +215,14 @@ def test_the_versions_name_the_processor():
     assert timing.versions().endswith(f", {_results.processor()}")
     if pathlib.Path("/proc/cpuinfo").exists():
         assert _results.processor().rsplit(", ", 1)[0] in pathlib.Path("/proc/cpuinfo").read_text()
+
+
+@pytest.mark.parametrize(("mixing", "bytes_"), [(0, 4 * 5 + 1 * 3 + 2 * 5), (1, 4 * 3 + 2 * 3 + 1 * 5)])
+def test_bytes_of_a_signal_whose_channels_are_mixed_first_or_last(mixing, bytes_):
+    """Three channels, five filters, two derivatives; each result of a product along the axis is written and read."""
+    work = costs.Workload((7,), (7,), (7,), channels=3, filters=5, groups=1, order=1)
+    device = roofline.Device(float("inf"), float("inf"), bandwidth=1.0, bytes_of_a_number=1)
+    assert roofline.of_matrices(work, mixing, 1, device) == pytest.approx(roofline.PASSES * 7 * bytes_)
 
 
 def test_the_results_that_are_kept_are_not_the_default():
