@@ -20,6 +20,7 @@ RUNS = (
     ("sharing",),
     ("growth",),
     ("bounds",),
+    ("enlarged",),
 )
 
 for name, *options in RUNS:

@@ -10,6 +10,7 @@ import pathlib
 import re
 import statistics
 
+from benchmarks import enlarged as at_other_sizes
 from benchmarks import roofline as predicted
 from benchmarks import timing
 from benchmarks.layers import ORDER, SIGMAS, suffix
@@ -203,6 +204,19 @@ def bounds():
         yield line(title, name, *cells.get((workload, backend), ["–"] * 4))
 
 
+def enlarged():
+    """Predictions for enlarged images: a line for each network, factor and method."""
+    found = {
+        (backend, row["network"], name): f"{ratio:.1f}"
+        for backend, rows in read("enlarged").items()
+        for row in rows
+        for name, ratio in at_other_sizes.ratios(row).items()
+    }
+    yield from header("network", "images", *BACKENDS.values())
+    for network, name in dict.fromkeys((network, name) for _, network, name in found if name != "own size"):
+        yield line(network, name, *(found.get((backend, network, name), "–") for backend in BACKENDS))
+
+
 def rates():
     yield from header("", "multiply-accumulates, billions a second", "GB a second")
     for backend, row in read("bounds").items():
@@ -219,10 +233,8 @@ def roofline(order=ORDER):
             yield line(WORKLOADS[workload], *(f"{ratio:.2f} {way}" for ratio, way in cells))
 
 
-TABLES = {
-    each.__name__: each
-    for each in (layers, grid, networks, networks_first_step, first_step, long_run, sharing, bounds, rates, roofline)
-}
+OF_LAYERS = (layers, grid, first_step, long_run, sharing, bounds, rates, roofline)
+TABLES = {each.__name__: each for each in (*OF_LAYERS, networks, networks_first_step, enlarged)}
 
 if __name__ == "__main__":
     main()

@@ -184,6 +184,17 @@ def test_what_a_sigma_for_each_filter_costs(tmp_path):
 
 
 @helpers.on_torch
+def test_predictions_for_enlarged_images(tmp_path, monkeypatch):
+    output = run("enlarged", "--networks", "N-Jet-NIN", "--repeats", 1, "--out", tmp_path)
+    (row,) = timing.load(tmp_path, "enlarged", BACKEND)
+    assert len(row["seconds"]) == 1 + 2 * 4
+    ratio = row["seconds"]["×4, rescaled"] / row["seconds"]["own size"]
+    assert f"| N-Jet-NIN | ×4, rescaled | {ratio:.2f} |" in output
+    monkeypatch.setattr(timing, "RESULTS", tmp_path)
+    assert f"| N-Jet-NIN | ×4, rescaled | – | – | {ratio:.1f} |" in list(tables.enlarged())
+
+
+@helpers.on_torch
 def test_growth(tmp_path):
     output = run("growth", "--varied", "channels", "--most", 16, "--repeats", 1, "--out", tmp_path)
     (row,) = json.loads((tmp_path / f"growth_{BACKEND}.json").read_text())
