@@ -93,8 +93,7 @@ def collect(arguments, networks):
     Returns:
         A row for each seed and network: its labels, the seed and what the function returned.
     """
-    path = arguments.out / ROWS
-    rows = _read(path, list) if path.exists() else []
+    rows = so_far(arguments)
     for seed in range(arguments.seeds):
         for position, (labels, train) in enumerate(networks, start=1):
             label = {**labels, "seed": seed}
@@ -103,8 +102,14 @@ def collect(arguments, networks):
             names = ", ".join(str(each) for each in labels.values())
             print(f"\n[seed {seed} of {arguments.seeds}, {position} of {len(networks)}] {names}", flush=True)
             rows.append({**label, **train(seed)})
-            _write(path, rows)
+            _write(arguments.out / ROWS, rows)
     return rows
+
+
+def so_far(arguments):
+    """The rows that `collect` has written, in this process or in one that was interrupted."""
+    path = arguments.out / ROWS
+    return _read(path, list) if path.exists() else []
 
 
 def select(rows, **wanted):

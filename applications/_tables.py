@@ -30,9 +30,10 @@ def footnote(results):
         several = configuration["seeds"] > 1
         lines += [f"Mean ± standard deviation over {configuration['seeds']} seeds." if several else "One seed.", ""]
     minutes = sum(row.get("seconds", 0.0) for row in results["runs"]) / 60
+    duration = f"{minutes:.1f} minutes of training on " if minutes else ""
     lines.append(
-        f"Command: `{results['command']}`; {minutes:.1f} minutes of training on {results['processor']}; Python "
-        f"{versions['python']}, keras {versions['keras']} on {versions['backend']}; commit {results['commit']}."
+        f"Command: `{results['command']}`; {duration}{results['processor']}; Python {versions['python']}, "
+        f"keras {versions['keras']} on {versions['backend']}; commit {results['commit']}."
     )
     if configuration.get("quick"):
         lines += ["", "A quick run: these figures say nothing about the networks."]

@@ -58,15 +58,10 @@ def parse_arguments(given=None):
 def measure(arguments):
     """Trains all networks."""
     sets, layers = load(arguments), convolutions(arguments)
-    networks = [
-        (
-            {"layers": depth, "data": name, "method": method},
-            network(*sets[name], layers[method], depth, arguments),
-        )
-        for depth in DEPTHS
-        for name in FACTORS
-        for method in layers
+    labels = [
+        {"layers": depth, "data": name, "method": method} for depth in DEPTHS for name in FACTORS for method in layers
     ]
+    networks = [(each, network(each, *sets[each["data"]], layers[each["method"]], arguments)) for each in labels]
     return {"runs": _results.collect(arguments, networks)}
 
 
@@ -100,25 +95,28 @@ def convolutions(arguments):
     }
 
 
-def network(train_set, test_set, make_convolution, depth, arguments):
-    """A function of the seed that trains a network, and returns what is known of it."""
+def network(labels, train_set, test_set, make_convolution, arguments):
+    """A function of the seed that trains the network with these labels, and returns what is known of it."""
 
     def train(seed):
-        rate = chosen_rate()
-        return {"learning_rate": rate, **train_with(rate, train_set, test_set, seed)}
+        earlier = _results.select(_results.so_far(arguments), **labels)
+        rate, seconds = (earlier[0]["learning_rate"], 0.0) if earlier else best_rate()
+        found = train_with(rate, train_set, test_set, seed)
+        return {"learning_rate": rate, **found, "seconds": found["seconds"] + seconds}
 
-    @functools.cache
-    def chosen_rate():
+    def best_rate():
+        """The learning rate that is best on held-out images, and the seconds that the search has taken."""
         if len(arguments.learning_rates) == 1:
-            return arguments.learning_rates[0]
+            return arguments.learning_rates[0], 0.0
         held_out = len(train_set[0]) // 10
         rest, judges = [part[held_out:] for part in train_set], [part[:held_out] for part in train_set]
-        found = {rate: train_with(rate, rest, judges, seed=0)["test_accuracy"] for rate in arguments.learning_rates}
-        return max(found, key=found.get)
+        found = {rate: train_with(rate, rest, judges, seed=0) for rate in arguments.learning_rates}
+        best = max(found, key=lambda rate: found[rate]["test_accuracy"])
+        return best, sum(row["seconds"] for row in found.values())
 
     def train_with(rate, train_set, test_set, seed):
         def build():
-            return build_model(train_set[0].shape[1:], make_convolution, depth)
+            return build_model(train_set[0].shape[1:], make_convolution, labels["layers"])
 
         chosen = types.SimpleNamespace(**vars(arguments), learning_rate=rate)
         return _training.train_classifier(build, train_set, test_set, seed, chosen)

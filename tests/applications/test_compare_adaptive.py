@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 
+from applications import _results
 from applications import compare_adaptive as script
 from tests.helpers import DATA, needs_mnist, on_torch, results_of, run
 
@@ -58,18 +59,25 @@ def test_the_table_has_means_and_deviations_over_seeds():
     assert "over 2 seeds.\n\nCommand: `python it`; 8.0 minutes" in table
 
 
-def test_the_learning_rate_is_the_one_that_is_best_on_images_held_out(monkeypatch):
+def test_the_learning_rate_is_the_one_that_is_best_on_images_held_out(monkeypatch, tmp_path):
     trained = []
 
     def train(build, train_set, test_set, seed, arguments):
         trained.append((arguments.learning_rate, seed, train_set[1].tolist(), test_set[1].tolist()))
-        return {"test_accuracy": {0.1: 0.5, 0.2: 0.9, 0.3: 0.7}[arguments.learning_rate]}
+        return {"test_accuracy": {0.1: 0.5, 0.2: 0.9, 0.3: 0.7}[arguments.learning_rate], "seconds": 8.0}
 
     monkeypatch.setattr(script._training, "train_classifier", train)
-    arguments = script.parse_arguments(["--learning-rates", "0.1", "0.2", "0.3"])
-    sets = [(np.zeros((count, 7, 7, 1)), np.arange(count)) for count in (20, 5)]
-    train_network = script.network(*sets, None, 2, arguments)
-    assert [train_network(seed)["learning_rate"] for seed in (1, 2)] == [0.2, 0.2]
+    arguments = script.parse_arguments(["--learning-rates", "0.1", "0.2", "0.3", "--seeds", "1", "--out", tmp_path])
+    labels, sets = {"layers": 2}, [(np.zeros((count, 7, 7, 1)), np.arange(count)) for count in (20, 5)]
+
+    def run_with(seeds):
+        arguments.seeds = seeds
+        return _results.collect(arguments, [(labels, script.network(labels, *sets, None, arguments))])
+
+    run_with(seeds=1)  # and then it is interrupted, and goes on without another search
+    rows = run_with(seeds=3)
+    assert [row["learning_rate"] for row in rows] == [0.2, 0.2, 0.2]
+    assert [row["seconds"] for row in rows] == [32.0, 8.0, 8.0]  # those of the search are those of the first seed
     everything, unseen = list(range(20)), list(range(5))
     chosen_on = [(rate, 0, everything[2:], everything[:2]) for rate in (0.1, 0.2, 0.3)]  # never on the test set
-    assert trained == [*chosen_on, (0.2, 1, everything, unseen), (0.2, 2, everything, unseen)]
+    assert trained == [*chosen_on, *((0.2, seed, everything, unseen) for seed in (0, 1, 2))]

@@ -32,6 +32,7 @@ def test_the_footnote_says_how_figures_came_about():
         "commit abc.\n\nA quick run: these figures say nothing about the networks.\n"
     )
     assert _tables.footnote(results) == expected
+    assert "; abacus; Python 3" in _tables.footnote(results_of([{}]))  # where nothing is trained
 
 
 def test_there_is_no_other_table_writer_nor_deviation():
