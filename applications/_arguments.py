@@ -65,6 +65,11 @@ class ArgumentParser(argparse.ArgumentParser):
             name, *folders = self.out.format_map({**vars(arguments), "recipe": self.recipe}).split("/")
             arguments.out = pathlib.Path("results", f"{name}-quick" if quick else name, *folders)
         arguments.command = command(self.recipe, given)
+        if "keras" in sys.modules and arguments.backend != present_backend():
+            self.error(
+                f"expected the backend that Keras has been imported with, {present_backend()}. "
+                f"Received: backend={arguments.backend!r}"
+            )
         os.environ["KERAS_BACKEND"] = arguments.backend
         return arguments
 
@@ -83,7 +88,7 @@ class _Names(dict):
 
 
 def present_backend():
-    """The backend that Keras has been imported with, or would be."""
+    """The backend that Keras has been imported with; before that the one that KERAS_BACKEND names, or else JAX."""
     keras = sys.modules.get("keras")
     return keras.backend.backend() if keras else os.environ.get("KERAS_BACKEND", "jax")
 

@@ -40,7 +40,7 @@ def parse_arguments(given=None):
     parser.add_argument("--batch-size", type=int, help="default: 32 for digits, else 128")
     parser.add_argument("--factors", type=float, nargs="+", default=[1.0, 1.5, 2.0], help="sizes of the images")
     parser.add_argument("--until-settled", action="store_true", help="train until σ has settled, as above")
-    parser.add_argument("--most-epochs", type=int, default=100, help="until σ has settled; default: %(default)s")
+    parser.add_argument("--most-epochs", type=int, help="with --until-settled, before the last ones; default: 100")
     parser.add_argument("--sigma-learning-rate", type=float, default=1.0, help="factor of σ's learning rate")
     parser.add_argument("--images", type=int, help="number of training images, from the first on; default: all")
     parser.add_argument("--filters", type=int, default=16)
@@ -49,6 +49,10 @@ def parse_arguments(given=None):
     arguments = parser.read(given)
     arguments.epochs = arguments.epochs or EPOCHS[arguments.dataset]
     arguments.batch_size = arguments.batch_size or BATCH_SIZES[arguments.dataset]
+    if arguments.until_settled:
+        arguments.most_epochs = arguments.most_epochs or 100
+    elif arguments.most_epochs:
+        parser.error(f"expected --until-settled with --most-epochs. Received: most_epochs={arguments.most_epochs}")
     return arguments
 
 

@@ -84,3 +84,11 @@ def test_the_backend_is_that_of_the_environment_unless_it_is_given():
     code = "from applications._arguments import ArgumentParser as A; print(A('it', 'It.').read({}).backend)"
     assert run("-c", code.format([]), KERAS_BACKEND="jax").strip() == "jax"
     assert run("-c", code.format(["--backend", "torch"]), KERAS_BACKEND="jax").strip() == "torch"
+
+
+def test_the_backend_cannot_be_changed_once_keras_has_been_imported(capsys):
+    other = next(name for name in _arguments.BACKENDS if name != keras.backend.backend())
+    with pytest.raises(SystemExit):
+        _arguments.ArgumentParser("it", "It.").read(["--backend", other])
+    assert f"Received: backend='{other}'" in capsys.readouterr().err
+    assert os.environ["KERAS_BACKEND"] == keras.backend.backend()

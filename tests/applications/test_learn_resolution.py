@@ -80,3 +80,5 @@ def test_epochs_depend_on_the_data():
     assert learn_resolution.parse_arguments(["--dataset", "mnist"]).batch_size == 128
     with pytest.raises(SystemExit):
         learn_resolution.parse_arguments(["--seeds", "0"])
+    with pytest.raises(SystemExit):  # which would change nothing
+        learn_resolution.parse_arguments(["--most-epochs", "9"])
