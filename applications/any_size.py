@@ -24,12 +24,12 @@ resized back to the size of the training, and
       the right channel     the same weights, but only the channel of the true size of the images: the best that the
                             maximum could reach
 
-Writes into --out: table.md, results.json (accuracy and milliseconds an image of each network, seed, factor and method)
-and accuracy.png. Options of train_classifier can be given. A run that was interrupted goes on where it stopped.
+Writes into --out: table.md, results.json (the accuracy of each network, seed, factor and method) and accuracy.png.
+What predictions cost at each size is measured by `python -m benchmarks.enlarged`. Options of train_classifier can be
+given, unless networks are --released. A run that was interrupted goes on where it stopped.
 """
 
 import functools
-import time
 import warnings
 
 import numpy as np
@@ -84,6 +84,11 @@ def parse_arguments(given=None):
     parser.add_argument("--channel-epochs", type=int, default=4, help="epochs in which the channels are trained")
     arguments = parser.read(given, pass_on=True)
     parser.refuse(arguments.options, {"--model", "--seed"})
+    if arguments.released and not arguments.quick and (arguments.epochs or arguments.options):
+        parser.error(
+            "expected no options of a training with --released: nothing is trained. "
+            f"Received: epochs={arguments.epochs}, options={arguments.options}"
+        )
     arguments.epochs = arguments.epochs or EPOCHS[arguments.dataset]
     if arguments.released:
         there = released_for(METHODS)
@@ -120,7 +125,7 @@ def measure(arguments):
 
 
 def train_and_evaluate(name, arguments, seed):
-    """Trains a network; returns its accuracies, and the milliseconds an image, for each method and factor."""
+    """Trains a network; returns its accuracy for each method and factor."""
     import keras
 
     keras.utils.clear_session()
@@ -134,9 +139,9 @@ def train_and_evaluate(name, arguments, seed):
     starts = starting_networks(found, model, data, arguments, seed)
     for factor in arguments.factors:
         for method in found:
-            accuracy, milliseconds = evaluate(starts[method], method, factor, data, seed)
-            found[method][f"{factor:.3g}"] = {"accuracy": accuracy, "milliseconds": milliseconds}
-            print(f"  ×{factor:.2f} {method}: {accuracy:.4f}, {milliseconds:.1f} ms an image", flush=True)
+            accuracy = evaluate(starts[method], method, factor, data, seed)
+            found[method][f"{factor:.3g}"] = {"accuracy": accuracy}
+            print(f"  ×{factor:.2f} {method}: {accuracy:.4f}", flush=True)
     return {**known, "methods": found}
 
 
@@ -194,17 +199,13 @@ class Data:
 
 
 def evaluate(model, method, factor, data, seed):
-    """The accuracy on images enlarged by a factor, and milliseconds per image."""
+    """The accuracy on images enlarged by a factor."""
     x = data.at(data.test[0], factor)
     if method == "images resized back":
-        x = images.resize(x, data.size)
+        x = images.resize(x, data.size, interpolation=data.interpolation)
     prepared = prepare(model, method, factor, data, seed)
-    batch_size = batch_size_at(factor)
-    prepared.predict(x[:batch_size], batch_size=batch_size, verbose=0)  # which compiles
-    start = time.perf_counter()
-    predicted = prepared.predict(x, batch_size=batch_size, verbose=0)
-    seconds = time.perf_counter() - start
-    return float(np.mean(predicted.argmax(-1) == data.test[1])), 1000 * seconds / len(x)
+    predicted = prepared.predict(x, batch_size=batch_size_at(factor), verbose=0)
+    return float(np.mean(predicted.argmax(-1) == data.test[1]))
 
 
 def batch_size_at(factor):
@@ -316,26 +317,20 @@ def report(results, folder):
 
 
 def curves(results):
-    """For each network and method: the accuracies of all seeds at each factor, and the milliseconds an image."""
+    """For each network and method: the accuracies of all seeds at each factor."""
     for network in METHODS:
         rows = _results.select(results["runs"], network=network)
         for method in rows[0]["methods"] if rows else ():
             found = [row["methods"][method] for row in rows]
-            accuracies = {factor: [one[factor]["accuracy"] for one in found] for factor in found[0]}
-            milliseconds = {factor: [one[factor]["milliseconds"] for one in found] for factor in found[0]}
-            yield network, method, accuracies, milliseconds
+            yield network, method, {factor: [one[factor]["accuracy"] for one in found] for factor in found[0]}
 
 
 def format_table(results):
     lines, factors = [], []
-    for network, method, accuracies, milliseconds in curves(results):
+    for network, method, accuracies in curves(results):
         factors = list(accuracies)
-        largest = max(factors, key=float)
-        cost = np.median(milliseconds[largest])
-        lines.append(
-            [NAMES[network], method, *(_tables.mean_std(values) for values in accuracies.values()), f"{cost:.1f}"]
-        )
-    heads = ["network", "method", *(f"×{factor}" for factor in factors), f"ms an image at ×{largest}"]
+        lines.append([NAMES[network], method, *(_tables.mean_std(values) for values in accuracies.values())])
+    heads = ["network", "method", *(f"×{factor}" for factor in factors)]
     return f"{_tables.markdown(heads, lines)}\n{_tables.footnote(results)}"
 
 
@@ -344,7 +339,7 @@ def plot(results, path):
     chosen = results["configuration"]
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
-    for network, method, accuracies, _ in curves(results):
+    for network, method, accuracies in curves(results):
         factors = [float(factor) for factor in accuracies]
         means = [np.mean(values) for values in accuracies.values()]
         deviations = [_tables.deviation(values) for values in accuracies.values()]

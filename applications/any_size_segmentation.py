@@ -6,11 +6,11 @@ It was trained on multi-scale Fashion-MNIST, objects enlarged four times. Here t
 the masks are as large as the images. Compared are the network as it is, images resized to the size of the training and
 predictions resized back, and `keras_njet.rescale`, with filters sampled and integrated over pixels. Nothing is trained.
 
-Writes into --out: table.md, results.json (mean IoU of the object classes and seconds an image) and predictions.png.
+Writes into --out: table.md, results.json (mean IoU of the object classes) and predictions.png. What predictions cost at
+each size is measured by `python -m benchmarks.enlarged`.
 """
 
 import functools
-import time
 import warnings
 
 import numpy as np
@@ -48,10 +48,9 @@ def measure(arguments):
         batches = multiscale.make_dataset(*test_set, scale, arguments.test_images, seed=2 * arguments.seed + 1)
         for method in METHODS:
             predict = predictor(model, method, scale / SCALE)
-            miou, seconds, first = evaluate(predict, batches)
-            rows.append({"scale": scale, "method": method, "miou": miou, "seconds_an_image": seconds})
-            shown[scale, method] = first
-            print(f"  s = {scale}, {method}: {miou:.3f}, {seconds:.2f} s an image", flush=True)
+            miou, shown[scale, method] = evaluate(predict, batches)
+            rows.append({"scale": scale, "method": method, "miou": miou})
+            print(f"  s = {scale}, {method}: {miou:.3f}", flush=True)
     scale = max(arguments.scales)
     image, mask = (part[0] for part in multiscale.make_dataset(*test_set, scale, 1, seed=2 * arguments.seed + 1)[0])
     masks = {"mask": mask, **{method: shown[scale, method] for method in METHODS}}
@@ -81,23 +80,20 @@ def there_and_back(model, factor, x):
 
 
 def evaluate(predict, batches):
-    """The mean IoU over the object classes, the seconds an image, and the first prediction."""
+    """The mean IoU over the object classes, and the first prediction."""
     import keras
 
     import keras_njet
 
     objects = list(range(1, multiscale.CLASSES))
     metric = keras_njet.SegmentationIoU(multiscale.CLASSES, objects, IGNORED)
-    predict(batches[0][0])  # which compiles
-    seconds, first = 0.0, None
+    first = None
     for index in range(len(batches)):
         x, y = batches[index]
-        start = time.perf_counter()
         predicted = predict(x)
-        seconds += time.perf_counter() - start
         metric.update_state(y, keras.ops.one_hot(predicted, multiscale.CLASSES))
         first = predicted[0] if first is None else first
-    return float(metric.result()), seconds / len(batches), np.asarray(first)
+    return float(metric.result()), np.asarray(first)
 
 
 def report(results, folder):
@@ -109,8 +105,8 @@ def format_table(results):
     scales = results["configuration"]["scales"]
     for method in METHODS:
         found = [_results.select(rows, method=method, scale=scale)[0] for scale in scales]
-        lines.append([method, *(f"{row['miou']:.3f} ({row['seconds_an_image']:.2f} s)" for row in found)])
-    heads = ["mean IoU (seconds an image)", *(f"objects enlarged {scale} times" for scale in scales)]
+        lines.append([method, *(f"{row['miou']:.3f}" for row in found)])
+    heads = ["mean IoU", *(f"objects enlarged {scale} times" for scale in scales)]
     return f"{_tables.markdown(heads, lines)}\n{_tables.footnote(results)}"
 
 

@@ -14,5 +14,5 @@ def test_the_released_network_finds_objects_twice_as_large(tmp_path):
     miou = {row["method"]: row["miou"] for row in rows}
     assert miou["rescaled"] > 2 * miou["as it is"]
     assert miou["rescaled"] > 0.8 * miou["resized there and back"]
-    assert f"| rescaled | {miou['rescaled']:.3f} (" in output
+    assert f"| rescaled | {miou['rescaled']:.3f} |" in output
     assert (tmp_path / "predictions.png").read_bytes().startswith(b"\x89PNG")
