@@ -26,7 +26,7 @@ def whole(obj) -> str:
     """The docstring of an object; that of an application is completed only when it is imported."""
     if not (obj.is_function and obj.module.path.startswith("keras_njet.applications")):
         return obj.docstring.value
-    os.environ.setdefault("KERAS_BACKEND", "numpy")  # which comes with Keras
+    os.environ.setdefault("KERAS_BACKEND", "jax")  # which the extra "docs" installs
     function = getattr(importlib.import_module(obj.module.path), obj.name, None)
     return inspect.getdoc(function) or obj.docstring.value
 
