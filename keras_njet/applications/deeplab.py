@@ -17,10 +17,11 @@ _ARGUMENTS = {
     "backbone_weights": 'Weights of the default backbone, "imagenet" or None.',
     "stage": "Name of the layer of the backbone whose output is used. Defaults to the last one.",
     "output_stride": "Integer, how many pixels of the image, along each axis, become one of the feature map: later "
-    "strides become dilations (`dilate`), in a copy. None to take the layers of the backbone themselves, as they are.",
+    "strides become dilations (`dilate`), in a copy. None to take the layers of the backbone themselves; N-Jet layers "
+    "need this, as they can't be dilated.",
     "classes": "Integer, number of classes, background included.",
     "freeze_batch_normalization": "Whether the backbone's batch normalisation keeps its statistics and weights, as in "
-    "fine-tuning.",
+    "fine-tuning. With `output_stride=None` this changes the backbone that was given.",
     "resize": "Whether the output is resized bilinearly to the size of the image.",
 }
 
@@ -241,7 +242,8 @@ class _Dilation(Rebuilding):
         if rate > 1 and isinstance(layer, keras.layers.ZeroPadding2D):
             changes["padding"] = [[rate * pixels for pixels in axis] for axis in layer.padding]
         elif rate > 1 and any(size > 1 for size in _filter_size(layer)):
-            _require(layer, isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)), "it is pooling")
+            can = isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D))
+            _require(layer, can, "it is neither Conv2D nor DepthwiseConv2D")
             _require(layer, _keeps_size(layer, place), "it is not padded to the same size")
             changes["dilation_rate"] = tuple(rate * old for old in layer.dilation_rate)
         return super().layer(layer, **changes)

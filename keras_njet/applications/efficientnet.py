@@ -18,7 +18,8 @@ decode_predictions = keras.applications.efficientnet.decode_predictions
 
 @documented(
     input_shape="Shape of an image, three integers of which height and width are at least 32. Defaults to 224×224 "
-    "pixels with 3 channels. Pixels are in [0, 255]: the model scales them itself."
+    "pixels with 3 channels, and without the top to images of any size. Pixels are in [0, 255]: the model scales them "
+    "itself."
 )
 def NJetEfficientNetB0(  # noqa: N802
     include_top: bool = True,

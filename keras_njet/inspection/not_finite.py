@@ -28,7 +28,7 @@ def find_nan(model: keras.Model, x, y, batch_size: int = 32) -> tuple[keras.Laye
           this layer, or in a layer without weights after it.
 
     Raises:
-        ValueError: If an argument is out of its range, or the shape to draw is not that of coefficients.
+        ValueError: If the model is not compiled.
 
     Example:
 

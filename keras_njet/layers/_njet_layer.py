@@ -29,7 +29,7 @@ class NJetLayer(keras.layers.Layer):
     @property
     def sigma(self):
         """The scales σ in pixels, a float32 tensor."""
-        raise NotImplementedError
+        raise AttributeError(f"The layer has no σ of its own. Received: layer={self.name!r}")
 
     @property
     def kernel_sizes(self) -> tuple[tuple[int, ...], ...]:

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_njet import LayerwiseSGD, SegmentationCrossentropy
+from keras_njet import LayerwiseSGD, NJetConv2D, SegmentationCrossentropy
 from keras_njet.applications import DeepLabV2, NJetDeepLabV2, ResNet32
 from keras_njet.applications.deeplab import dilate
 from tests.helpers import predicts_the_same_on_every_backend, to_numpy
@@ -169,6 +169,9 @@ def test_wrong_backbones_are_named_in_the_error():
     asymmetric = keras.layers.Conv2D(2, 3, 2, name="strided")(keras.layers.ZeroPadding2D(((0, 1), (0, 1)))(inputs))
     with pytest.raises(ValueError, match=r"stride cannot become a dilation. Received: layer='strided'$"):
         dilate(keras.Model(inputs, asymmetric), 1)
+    njet = NJetConv2D(2, name="njet")(keras.layers.Conv2D(2, 3, 2, "same")(inputs))
+    with pytest.raises(ValueError, match=r"neither Conv2D nor DepthwiseConv2D. Received: layer='njet'$"):
+        dilate(keras.Model(inputs, njet), 1)
     with pytest.raises(ValueError, match=r"Received: backbone_weights='imagenet'$"):
         NJetDeepLabV2(small_backbone(), backbone_weights="imagenet")
 

@@ -210,3 +210,8 @@ def test_maps_of_integers_give_fractions():
     np.testing.assert_allclose(to_numpy(layer(x)), to_numpy(layer(x.astype("float32"))), atol=1e-3)
     with pytest.raises(ValueError, match=r"`factor` must be a finite number above 0. Received: factor=-1.0"):
         layer(x, factor=-1.0)
+
+
+def test_it_has_no_sigma_of_its_own():
+    """So a loop over the layers of a model may ask for those that have one."""
+    assert not hasattr(SafeSubsample(NJetConv2D(1), rate=4.0), "sigma")
