@@ -2,9 +2,9 @@
 
     python -m applications.compare_trainings RUN [RUN ...]
 
-A RUN is a folder that train_classifier or train_segmentation wrote, all by the same one. Runs of the same network are
-taken together, with their mean and standard deviation. Writes into --out: training.png, table.md and results.json (what
-was run, and what each epoch had).
+A RUN is a folder that train_classifier or train_segmentation wrote, all by the same one. Runs of the same network,
+which may differ in their seeds alone, are taken together, with their mean and standard deviation. Writes into --out:
+training.png, table.md and results.json (what was run, and what each epoch had).
 """
 
 import json
@@ -36,7 +36,25 @@ def parse_arguments(given=None):
 
 def measure(arguments):
     """What the runs recorded."""
-    return {"runs": [read(run) for run in arguments.given]}
+    results = {"runs": [read(run) for run in arguments.given]}
+    for name, rows in networks(results).items():
+        refuse_other_differences_than_seeds(name, rows)
+    return results
+
+
+def refuse_other_differences_than_seeds(name, rows):
+    """Ends with an error if runs of a network differ in an option, or have one seed twice."""
+    seeds = [row["seed"] for row in rows]
+    options = {option: [row["configuration"].get(option) for row in rows] for option in rows[0]["configuration"]}
+    different = {
+        option: found for option, found in options.items() if option != "seed" and found != found[:1] * len(rows)
+    }
+    different |= {"seed": seeds} if len(set(seeds)) < len(seeds) else {}
+    if different:
+        shown = ", ".join(f"{option}={found}" for option, found in different.items())
+        raise ValueError(
+            f"Expected runs of a network that differ in their seeds alone. Received: network={name!r}, {shown}"
+        )
 
 
 def read(run):
@@ -44,11 +62,12 @@ def read(run):
     results = json.loads((run / "results.json").read_text())
     recorded = _results.recorded(results)
     log = _training.read_log(run / "log.csv")
-    shape = results.get("input_shape")  # which runs of version 0.1 did not record
-    sizes = train_classifier.baseline_sizes(recorded, shape) if shape else {}
+    classifies = recorded.model in train_classifier.MODELS
+    sizes = train_classifier.baseline_sizes(recorded, results["input_shape"]) if classifies else {}
     return {
-        "network": recorded.model if recorded.model in train_classifier.MODELS else train_segmentation.label(recorded),
+        "network": recorded.model if classifies else train_segmentation.label(recorded),
         "seed": recorded.seed,
+        "configuration": results["configuration"],
         "parameters": results["metrics"]["trained_parameters"],
         "seconds": results["metrics"]["seconds"],
         **{name: results.get(name) for name in ("command", "processor", "commit", "versions")},
@@ -133,7 +152,8 @@ def plot(results, path):
                 draw(axes, rows, f"{layer}/height", **line)
     for axes in others:
         axes.set(ylabel="size of the feature map (pixels)", ylim=(0, None))
-        for index, size in enumerate(results["runs"][0]["baseline_sizes"]):
+        sizes = {tuple(row["baseline_sizes"]) for row in results["runs"]}
+        for index, size in enumerate(sizes.pop() if len(sizes) == 1 else ()):
             text = None if index else "spatial convolutions of the baseline"
             axes.axhline(size, color="tab:gray", linewidth=0.8, zorder=0, label=text)
     of_metric.set(ylabel=next(iter(curves(results))).removeprefix("test "), ylim=(None, 1))

@@ -59,7 +59,9 @@ def measure(arguments):
     train_set, test_set = (load_volume(arguments.data_dir, part) for part in ("train", "test"))
     test_set = [part[:, : arguments.test_size, : arguments.test_size] for part in test_set]
     layers, networks = convolutions(arguments), []
-    files = {method: arguments.out / f"predictions-{number}.npy" for number, method in enumerate(layers, start=1)}
+    folder = arguments.out / _results.BACKUP  # which is removed when the run has ended
+    folder.mkdir(exist_ok=True)
+    files = {method: folder / f"{number}.npy" for number, method in enumerate(layers, start=1)}
     for method, make_convolution in layers.items():
         save = functools.partial(np.save, files[method])
         networks.append(
@@ -67,8 +69,6 @@ def measure(arguments):
         )
     rows = _results.collect(arguments, networks)
     plot(test_set, {method: np.load(path) for method, path in files.items()}, arguments.out / "predictions.png")
-    for path in files.values():
-        path.unlink()
     return {"runs": rows}
 
 

@@ -9,21 +9,11 @@ import pytest
 from applications import _results, compare_trainings
 from tests.helpers import ROOT, results_of
 
-RUNS = [ROOT / f"applications/nin/results/fashion_mnist/{name}/seed-0" for name in ("NIN", "NJetNIN")]
-
-
-def with_input_shape(run, folder):
-    """A copy of a run as they are recorded now."""
-    folder.mkdir(parents=True)
-    results = {**json.loads((run / "results.json").read_text()), "input_shape": [28, 28, 1]}
-    (folder / "results.json").write_text(json.dumps(results))
-    (folder / "log.csv").write_text((run / "log.csv").read_text())
-    return folder
+RUNS = [ROOT / f"applications/nin/results/cifar10/{name}/seed-0" for name in ("NIN", "NJetNIN")]
 
 
 def test_the_curves_of_recorded_runs(tmp_path):
-    runs = [with_input_shape(run, tmp_path / "runs" / run.parent.name) for run in RUNS]
-    arguments = compare_trainings.parse_arguments([*runs, "--out", tmp_path / "out"])
+    arguments = compare_trainings.parse_arguments([*RUNS, "--out", tmp_path])
     results = _results.run(arguments, compare_trainings.measure, compare_trainings.report)
     plain, njet = results["runs"]
     with open(RUNS[1] / "log.csv", newline="") as file:
@@ -31,23 +21,22 @@ def test_the_curves_of_recorded_runs(tmp_path):
     assert njet["log"]["block2_conv/sigma"] == [float(row["block2_conv/sigma"]) for row in logged]
     assert compare_trainings.layers([plain]) == []
     assert compare_trainings.layers([njet]) == ["block1_conv", "block2_conv", "block3_conv"]
-    assert njet["baseline_sizes"] == plain["baseline_sizes"] == [28, 14, 7]
+    assert njet["baseline_sizes"] == plain["baseline_sizes"] == [32, 16, 8]
     last = [f"{float(logged[-1][f'block{number}_conv/sigma']):.2f}" for number in (1, 2, 3)]
-    row = next(line for line in (tmp_path / "out/table.md").read_text().splitlines() if line.startswith("| NJetNIN"))
-    assert f"| 46,039 | {float(logged[-1]['val_accuracy']):.4f} | " in row
-    assert f"| {', '.join(last)} | 24, 16, 7 |" in row
-    assert (tmp_path / "out/training.png").read_bytes().startswith(b"\x89PNG")
-    assert json.loads((RUNS[0] / "results.json").read_text())["command"] in (tmp_path / "out/table.md").read_text()
+    row = next(line for line in (tmp_path / "table.md").read_text().splitlines() if line.startswith("| NJetNIN"))
+    assert f"| 46,999 | {float(logged[-1]['val_accuracy']):.4f} | " in row
+    assert f"| {', '.join(last)} | 28, 21, 9 |" in row
+    assert (tmp_path / "training.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((RUNS[0] / "results.json").read_text())["command"] in (tmp_path / "table.md").read_text()
 
 
 def test_seeds_of_a_network_are_taken_together():
     row = compare_trainings.read(RUNS[0])
-    assert row["baseline_sizes"] == []  # an older run
     other = {**row, "seed": 1, "log": {name: [0.9 * value for value in log] for name, log in row["log"].items()}}
     table = compare_trainings.format_table(results_of([row, other]))
     accuracies = [each["log"]["val_accuracy"][-1] for each in (row, other)]
     expected = f"{statistics.mean(accuracies):.4f} ± {statistics.stdev(accuracies):.4f}"
-    assert table.splitlines()[2].startswith(f"| NIN | 2 | 61,732 | {expected} |")
+    assert table.splitlines()[2].startswith(f"| NIN | 2 | 64,132 | {expected} |")
 
 
 def test_trainings_for_segmentation(tmp_path):
@@ -77,6 +66,17 @@ def test_an_order_that_was_not_given_is_that_of_the_network(tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(results))
     (tmp_path / "log.csv").write_text((run / "log.csv").read_text())
     assert compare_trainings.read(tmp_path)["network"] == compare_trainings.read(run)["network"]
+
+
+@pytest.mark.parametrize(("option", "value"), [("dataset", "mnist"), ("seed", 0)])
+def test_runs_that_differ_in_more_than_their_seeds_are_refused(option, value):
+    row = compare_trainings.read(RUNS[1])
+    other = {**row, "seed": 1, "configuration": {**row["configuration"], "seed": 1}}
+    compare_trainings.refuse_other_differences_than_seeds("NJetNIN", [row, other])
+    other["configuration"][option] = value
+    other["seed"] = other["configuration"]["seed"]
+    with pytest.raises(ValueError, match=rf"Received: network='NJetNIN', {option}=\["):
+        compare_trainings.refuse_other_differences_than_seeds("NJetNIN", [row, other])
 
 
 def test_a_folder_without_a_run_is_named(tmp_path, capsys):
