@@ -2,6 +2,7 @@
 
 import matplotlib
 import numpy as np
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 # Colours of Okabe and Ito, which colour-blind people tell apart too; markers tell where there are more lines.
@@ -25,7 +26,7 @@ def draw_masks(rows, names, path):
     columns, classes = 1 + len(rows[0][1]), len(names)
     figure = Figure(figsize=(3 * columns, 2.5 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
-    colours = matplotlib.colormaps["tab20"].resampled(classes).with_extremes(over="white")  # what is ignored
+    colours = colours_of(classes).with_extremes(over="white")  # what is ignored
     for (image, masks, title), row in zip(rows, axes, strict=True):
         first = row[0] is axes[0, 0]
         image = np.squeeze(image)
@@ -42,3 +43,9 @@ def draw_masks(rows, names, path):
     bar = figure.colorbar(shown, ax=axes, ticks=range(classes), shrink=0.8, label=label)
     bar.ax.set_yticklabels(names)
     figure.savefig(path, dpi=100, bbox_inches="tight")
+
+
+def colours_of(classes):
+    """A map with a colour for each class; those of up to 20 are as far apart as can be."""
+    twenty, more = matplotlib.colormaps["tab20"], matplotlib.colormaps["tab20b"]
+    return twenty.resampled(classes) if classes <= 20 else ListedColormap([*twenty.colors, *more.colors][:classes])

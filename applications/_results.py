@@ -36,7 +36,7 @@ def run(arguments, measure, report=None):
         try:
             results = {**provenance(arguments), **measure(arguments)}
         except BaseException:
-            _leave_if_empty(arguments.out)
+            _forget_if_nothing_was_measured(arguments.out)
             raise
         if report is not None:
             report(results, arguments.out)
@@ -46,8 +46,8 @@ def run(arguments, measure, report=None):
     return results
 
 
-def _leave_if_empty(folder):
-    """Leaves a folder in which nothing has been measured to others: the arguments may have been wrong."""
+def _forget_if_nothing_was_measured(folder):
+    """Removes the configuration of a run that has measured nothing: its arguments may have been wrong."""
     if [path.name for path in folder.iterdir()] == [CONFIGURATION]:
         (folder / CONFIGURATION).unlink()
 

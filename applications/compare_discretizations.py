@@ -101,12 +101,9 @@ def accuracies(arguments):
     for factor in arguments.factors:
         x, to_adapt = [
             nin.preprocess_input(
-                images.resize(pixels[:count].astype("float32"), round(factor * SIZE)), None, model_data
+                images.resize(pixels[:count].astype("float32"), round(factor * SIZE)), "channels_last", "fashion_mnist"
             )
-            for pixels, count, model_data in (
-                (x_test, arguments.evaluated, "fashion_mnist"),
-                (x_train, arguments.statistics, "fashion_mnist"),
-            )
+            for pixels, count in ((x_test, arguments.evaluated), (x_train, arguments.statistics))
         ]
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Below some σ", UserWarning)  # what is compared

@@ -42,8 +42,9 @@ def measure(arguments):
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     pixels = images.load_pixels("fashion_mnist", arguments.data_dir)
     counts = (arguments.images, arguments.test_images)
+    preprocess = keras_njet.applications.nin.preprocess_input
     (x_train, y_train), (x_test, y_test) = [
-        (keras_njet.applications.nin.preprocess_input(x[:count].astype("float32"), dataset="fashion_mnist"), y[:count])
+        (preprocess(x[:count].astype("float32"), "channels_last", "fashion_mnist"), y[:count])
         for (x, y), count in zip(pixels, counts, strict=True)
     ]
 

@@ -25,7 +25,7 @@ def main():
 def parse_arguments(given=None):
     parser = ArgumentParser("receptive_field", __doc__)
     parser.add_argument("runs", nargs="+", type=pathlib.Path, help="folders of trained U-Nets")
-    parser.add_argument("--images", type=int, default=20)
+    parser.add_argument("--images", type=int, default=20, help="the first one of each batch; default: %(default)s")
     return parser.read(given)
 
 

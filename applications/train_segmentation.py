@@ -203,7 +203,7 @@ def compile_model(model, classes, train_set, arguments):
 
 
 def inverse_frequencies(batches, classes, count=200):
-    """Weights of classes: the inverse of their frequencies in the first images, at a mean of 1."""
+    """Weights of classes: the inverse of their frequencies in the first batches, at a mean of 1."""
     counts = np.zeros(classes)
     for index in range(min(len(batches), count)):
         y = batches[index][1]
@@ -218,8 +218,8 @@ def sizes(model):
 
     import keras_njet
 
-    scales = [layer.log2_sigma.largest() for layer in model.layers if isinstance(layer, keras_njet.NJetConv2D)]
-    found = {"mean_sigma": float(np.mean(scales))} if scales else {}
+    layers = [layer for layer in model.layers if isinstance(layer, (keras_njet.NJetConv2D, keras_njet.NJetASPP))]
+    found = {"mean_sigma": float(np.mean([layer.sigma_numbers().mean() for layer in layers]))} if layers else {}
     field, stride = 1, 1
     for layer in model.layers:
         if isinstance(layer, keras.layers.MaxPooling2D):

@@ -37,7 +37,7 @@ def main():
 
 def parse_arguments():
     parser = timing.argument_parser(__doc__)
-    parser.add_argument("--workload", choices=layers.WORKLOADS, default="32x32x96-192")
+    parser.add_argument("--workload", choices=layers.CONVOLUTIONS, default="32x32x96-192")
     parser.add_argument("--layer", choices=LAYERS, help=argparse.SUPPRESS)
     return parser.parse_args()
 

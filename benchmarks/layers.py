@@ -42,6 +42,7 @@ WORKLOADS = {  # name: (kind, batch, sizes, channels, filters)
     "4096x64-64": ("convolution", 8, (4096,), 64, 64),
     "24x24x24x32-32": ("convolution", 2, (24, 24, 24), 32, 32),
 }
+CONVOLUTIONS = [name for name, (kind, *_) in WORKLOADS.items() if kind == "convolution"]
 
 
 def main():
@@ -51,6 +52,7 @@ def main():
             print(json.dumps(measure(*arguments.workloads, sigma, arguments)), flush=True)
         return
     ending = timing.PRECISIONS[arguments.precision] + suffix(arguments.order)
+    ending += "" if arguments.implementation == "auto" else f"_{arguments.implementation}"
     for backend in arguments.backends:
         name = "layers" + ending
         rows = timing.load(arguments.out, name, backend)
@@ -72,7 +74,12 @@ def parse_arguments():
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
     parser.add_argument("--sigmas", nargs="+", type=float, default=SIGMAS)
     parser.add_argument("--order", type=int, default=ORDER, help="results of another than 3 go to files of their own")
-    parser.add_argument("--implementation", default="auto", choices=["auto", "matrix", "dense"])
+    parser.add_argument(
+        "--implementation",
+        default="auto",
+        choices=["auto", "matrix", "dense"],
+        help="results of another than %(default)s go to files of their own",
+    )
     parser.add_argument("--repeats", type=int, default=5, help="runs of which the median is taken")
     parser.add_argument("--budget", type=float, default=5.0, help="seconds after which a pair is repeated no more")
     parser.add_argument("--limit", type=float, default=60.0, help="seconds for a cell; default: %(default)s")
@@ -123,8 +130,8 @@ def measure(workload, sigma, arguments):
     keras.config.set_dtype_policy(arguments.precision)
     kind, batch, sizes, channels, filters = WORKLOADS[workload]
     x = np.random.default_rng(0).normal(size=(batch, *sizes, channels)).astype("float32")
-    options = {"order": arguments.order, "implementation": arguments.implementation}
-    layers = make_layers(kind, len(sizes), filters, sigma, **options)
+    chosen = {} if arguments.implementation == "auto" else {"implementation": arguments.implementation}
+    layers = make_layers(kind, len(sizes), filters, sigma, arguments.order, **chosen)
     if arguments.alone:
         layers = {"N-Jet": layers["N-Jet"]}
     elif arguments.others and kind == "convolution" and len(sizes) == 2 and importlib.util.find_spec("DCLS"):
@@ -154,6 +161,8 @@ def make_layers(kind, axes, filters, sigma, order=ORDER, **options):
     from keras_njet._convolution import sizes
 
     if kind == "pyramid":
+        if options:
+            raise ValueError(f"Expected no further options: a pyramid has none. Received: {options}")
         ours = keras_njet.NJetASPP(filters, order=order, sigma=(sigma,) * 4, use_bias=False)
         return {"N-Jet": ours, "Keras": keras_njet.layers.ASPP(filters, use_bias=False)}
     size = sizes.kernel_size(sigma, extent=2.0)

@@ -1,9 +1,9 @@
 """Draws what `layers.py` and `growth.py` have measured; needs matplotlib (`pip install matplotlib`)."""
 
-import json
 import math
 import pathlib
 
+from benchmarks import timing
 from benchmarks.timing import formatted
 
 COLOURS = {"tensorflow": "tab:orange", "jax": "tab:blue", "torch": "tab:red"}
@@ -12,7 +12,7 @@ LABELS = {"sigma": "σ, pixels", "size": "feature map, pixels a side", "channels
 
 def time_over_sigma(folder: pathlib.Path, suffix: str = ""):
     """Time of a training step over σ, a panel for each workload: the N-Jet stays flat, Keras' layer grows."""
-    results = read(folder, f"layers{suffix}")
+    results = timing.load_all(folder, f"layers{suffix}")
     workloads = list(dict.fromkeys(row["workload"] for rows in results.values() for row in rows))
     figure, panels = make_panels(len(workloads))
     for panel, workload in zip(panels, workloads, strict=False):
@@ -30,7 +30,7 @@ def time_over_sigma(folder: pathlib.Path, suffix: str = ""):
 
 def heat_map(folder: pathlib.Path, suffix: str = ""):
     """The grid: time of a training step over that of Keras' layer, a panel for each backend."""
-    results = read(folder, f"layers{suffix}")
+    results = timing.load_all(folder, f"layers{suffix}")
     workloads = list(dict.fromkeys(row["workload"] for rows in results.values() for row in rows))
     sigmas = sorted({row["sigma"] for rows in results.values() for row in rows})
     figure, panels = make_panels(len(results), height=1.2 + 0.3 * len(workloads))
@@ -52,7 +52,7 @@ def heat_map(folder: pathlib.Path, suffix: str = ""):
 
 def growth(folder: pathlib.Path):
     """Time of a training step over σ, feature map, channels and order."""
-    results = read(folder, "growth")
+    results = timing.load_all(folder, "growth")
     varied = list(dict.fromkeys(row["varied"] for rows in results.values() for row in rows))
     figure, panels = make_panels(len(varied), columns=2)
     for panel, name in zip(panels, varied, strict=False):
@@ -71,12 +71,6 @@ def growth(folder: pathlib.Path):
 def draw(panel, points, backend, name, style):
     values, seconds = zip(*points, strict=True) if points else ((), ())
     panel.plot(values, seconds, style, marker=".", color=COLOURS[backend], label=f"{name}, {backend}")
-
-
-def read(folder, name):
-    """The results of each backend for which there are any."""
-    paths = {backend: folder / f"{name}_{backend}.json" for backend in COLOURS}
-    return {backend: json.loads(path.read_text()) for backend, path in paths.items() if path.exists()}
 
 
 def make_panels(count, columns=3, height=3.2):

@@ -15,8 +15,7 @@ SHARING = ("layer", 3, "filter", "input")
 
 def main():
     parser = timing.argument_parser(__doc__)
-    convolutions = [name for name, (kind, *_) in layers.WORKLOADS.items() if kind == "convolution"]
-    parser.add_argument("--workload", choices=convolutions, default="32x32x96-192")
+    parser.add_argument("--workload", choices=layers.CONVOLUTIONS, default="32x32x96-192")
     parser.add_argument("--sigmas", type=float, nargs="+", default=(0.6, 1.1, 2.1))
     parser.add_argument("--sigma", type=float)
     parser.add_argument("--repeats", type=int, default=5)

@@ -53,6 +53,11 @@ def load(folder: pathlib.Path, name: str, backend: str):
     return json.loads(path.read_text()) if path.exists() else []
 
 
+def load_all(folder: pathlib.Path, name: str) -> dict:
+    """What a benchmark has measured, for each backend on which it was run."""
+    return {backend: found for backend in BACKENDS if (found := load(folder, name, backend))}
+
+
 def save(folder: pathlib.Path, name: str, backend: str, result):
     """Writes what a benchmark has measured on a backend."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -80,3 +80,10 @@ def test_options_of_other_networks_are_refused(given, option, capsys):
 def test_the_orders_that_labels_name_are_those_of_the_networks():
     for model, order in train_segmentation.ORDERS.items():
         assert inspect.signature(getattr(keras_njet.applications, model)).parameters["order"].default == order
+
+
+def test_the_mean_scale_counts_pyramids_too():
+    convolution, pyramid = keras_njet.NJetConv2D(2, sigma=2.0), keras_njet.NJetASPP(2, sigma=(1.0, 3.0, 5.0, 7.0))
+    model = keras.Sequential([keras.Input((8, 8, 1)), convolution, pyramid])
+    assert train_segmentation.sizes(model) == {"mean_sigma": pytest.approx((2.0 + 4.0) / 2)}
+    assert train_segmentation.sizes(keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3)])) == {}

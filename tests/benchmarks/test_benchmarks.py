@@ -13,7 +13,7 @@ from keras import ops
 
 import keras_njet
 from applications import _results
-from benchmarks import fit_costs, long_run, networks, roofline, tables, timing
+from benchmarks import fit_costs, layers, long_run, networks, roofline, tables, timing
 from keras_njet import NJetConv2D, NJetDepthwiseConv2D, applications
 from keras_njet._convolution import costs
 from tests import helpers
@@ -219,6 +219,11 @@ def test_layers_in_bfloat16_have_files_of_their_own(tmp_path):
     assert row["precision"] == "mixed_bfloat16"
     assert timing.load(tmp_path, "layers", BACKEND) == []
     assert (tmp_path / "grid_bfloat16.png").stat().st_size > 5000
+
+
+def test_options_that_a_layer_does_not_have_are_refused():
+    with pytest.raises(ValueError, match="Received: {'implementation': 'dense'}"):
+        layers.make_layers("pyramid", 2, 2, 1.1, implementation="dense")
 
 
 def test_the_versions_name_the_processor():
