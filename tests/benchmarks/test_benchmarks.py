@@ -222,7 +222,7 @@ def test_layers_in_bfloat16_have_files_of_their_own(tmp_path):
 
 
 def test_options_that_a_layer_does_not_have_are_refused():
-    with pytest.raises(ValueError, match="Received: {'implementation': 'dense'}"):
+    with pytest.raises(ValueError, match=r"Received: \{'implementation': 'dense'\}"):
         layers.make_layers("pyramid", 2, 2, 1.1, implementation="dense")
 
 
