@@ -151,11 +151,11 @@ def plot(results, path):
             for axes in others:
                 draw(axes, rows, f"{layer}/height", **line)
     for axes in others:
-        axes.set(ylabel="size of the feature map (pixels)", ylim=(0, None))
         sizes = {tuple(row["baseline_sizes"]) for row in results["runs"]}
         for index, size in enumerate(sizes.pop() if len(sizes) == 1 else ()):
             text = None if index else "spatial convolutions of the baseline"
             axes.axhline(size, color="tab:gray", linewidth=0.8, zorder=0, label=text)
+        axes.set(ylabel="size of the feature map (pixels)", ylim=(0, None))  # of all lines, so at the end
     of_metric.set(ylabel=next(iter(curves(results))).removeprefix("test "), ylim=(None, 1))
     of_sigma.set(ylabel="σ (pixels)", ylim=(0, None))
     for axes in figure.axes:

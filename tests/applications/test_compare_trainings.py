@@ -5,6 +5,7 @@ import json
 import statistics
 
 import pytest
+from matplotlib.figure import Figure
 
 from applications import _results, compare_trainings
 from tests.helpers import ROOT, results_of
@@ -28,6 +29,14 @@ def test_the_curves_of_recorded_runs(tmp_path):
     assert f"| {', '.join(last)} | 28, 21, 9 |" in row
     assert (tmp_path / "training.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((RUNS[0] / "results.json").read_text())["command"] in (tmp_path / "table.md").read_text()
+
+
+def test_the_picture_shows_all_sizes_of_the_baseline(monkeypatch, tmp_path):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    compare_trainings.plot({"runs": [compare_trainings.read(run) for run in RUNS]}, tmp_path / "unused.png")
+    low, high = figures[0].axes[2].get_ylim()
+    assert low == 0 < 32 < high
 
 
 def test_seeds_of_a_network_are_taken_together():
