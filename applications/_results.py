@@ -14,7 +14,6 @@ CONFIGURATION = "configuration.json"
 ROWS = "unfinished.json"
 BACKUP = "backup"  # folder with the state of a training
 ADDED = {"sigma_learning_rate": None}  # options that earlier runs did not have, and their values in those runs
-RENAMED = {"filters": "width", "kernel_sizes": "filter_sizes"}  # options, and what they were called in earlier runs
 
 
 def run(arguments, measure, report=None):
@@ -63,10 +62,10 @@ def main(arguments, measure, report=None):
 def earlier(folder, ours):
     """The results of a run with our configuration, None if it has not ended; an error if the folder has others."""
     begun, ended = folder / CONFIGURATION, folder / "results.json"
-    results = _read(ended, dict, list) if ended.exists() else None
+    results = _read(ended, dict) if ended.exists() else None
     if begun.exists():
         theirs = _read(begun, dict)
-    elif isinstance(results, dict):
+    elif results is not None:
         theirs = results.get("configuration", {})
     else:
         theirs = {} if folder.exists() and any(folder.iterdir()) else ours
@@ -127,9 +126,7 @@ def recorded(results, **others):
     """The arguments of a run that has ended: `results` as `run` returns them, or its folder; `others` replace them."""
     if not isinstance(results, dict):
         results = _read(pathlib.Path(results) / "results.json", dict)
-    configuration = results["configuration"]
-    earlier = {name: configuration.get(old) for name, old in RENAMED.items()}
-    return argparse.Namespace(**{**ADDED, **earlier, **configuration, **others})
+    return argparse.Namespace(**{**ADDED, **results["configuration"], **others})
 
 
 def provenance(arguments):

@@ -39,9 +39,9 @@ def list_weights() -> list[dict]:
 
     >>> for row in keras_njet.applications.list_weights():
     ...     print(row["network"], row["weights"], row["metric"], row["value"], row["licence"])
-    NIN fashion_mnist test_accuracy 0.8956 MIT
+    NIN fashion_mnist test_accuracy 0.9161 MIT
     NIN cifar10 test_accuracy 0.8154 none stated by its authors
-    NJetNIN fashion_mnist test_accuracy 0.8913 MIT
+    NJetNIN fashion_mnist test_accuracy 0.9228 MIT
     NJetNIN cifar10 test_accuracy 0.8243 none stated by its authors
     NJetUNet multiscale_fashion_mnist test_miou 0.4494 MIT
     >>> row = keras_njet.applications.list_weights()[0]
