@@ -22,7 +22,7 @@ def convolve(x, kernel, axes: Sequence[Axis], groups: int = 1):
     """
     radii = [size // 2 for size in kernel.shape[: len(axes)]]
     strides = tuple(axis.stride for axis in axes)
-    if all((axis.start, axis.stride, axis.count) == (0, 1, axis.size) for axis in axes):
+    if all(axis.has_each_pixel for axis in axes):
         return _convolve(x, kernel, strides, "same", groups)
     before = [radius - axis.start for radius, axis in zip(radii, axes, strict=True)]
     after = [

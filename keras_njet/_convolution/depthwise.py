@@ -18,7 +18,7 @@ def depthwise_conv(x, kernel):
     """Convolves each channel with a filter of its own, "same" padding, "channels_last".
 
     Args:
-        x: Tensor of shape `(batch, height, width, channels)` with known height and width.
+        x: Tensor of shape `(batch, height, width, channels)`.
         kernel: Tensor of shape `(size, size, channels, 1)`, size odd.
 
     Returns:
@@ -44,7 +44,7 @@ def _conv(x, kernel):
 
 
 def _kernel_gradient(x, size, upstream):
-    width, radius = x.shape[2], size // 2
+    width, radius = ops.shape(x)[2], size // 2
     x = ops.pad(x, [[0, 0], [radius, radius], [radius, radius], [0, 0]])
     strips = []
     for column in range(0, size, _STRIP):

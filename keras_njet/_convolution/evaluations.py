@@ -163,7 +163,7 @@ class Matrices:
 
 @dataclasses.dataclass(frozen=True)
 class Dense:
-    """Evaluation by a composed filter; needs sizes that are known.
+    """Evaluation by a composed filter; needs sizes that are known, or an output pixel on each pixel.
 
     Attributes:
         reach: Integer, the radius of the filter that is composed, in pixels.
@@ -197,6 +197,8 @@ def choose(convolution: Convolution, implementation: str, phase: str, reach: Cal
         A pair of evaluations.
     """
     workload, prices = convolution.workload, costs.prices(phase)
+    if not all(axis.is_known or axis.has_each_pixel for axis in convolution.axes):
+        implementation = "matrix"
     found = choices(workload, prices, convolution.sharing, implementation)
     if len(found) == 1:
         return found[0], found[-1]
@@ -250,8 +252,8 @@ def choices(
         workload: What the convolution has to do.
         prices: What things cost.
         sharing: Which filters share a σ. With several σ there is one way of mixing, and there are no small tiles.
-        implementation: "auto"; or "dense" for composed filters, whatever they cost, as far as sizes are known; or
-            "matrix" for the evaluation that reaches everywhere alone.
+        implementation: "auto"; or "dense" for composed filters, whatever they cost; or "matrix" for the evaluation that
+            reaches everywhere alone, which "auto" takes, too, where sizes are not known.
         scales: Integer, how many convolutions with the same coefficients are summed. Channels of several are mixed at
             once, before or after all products with matrices.
     """
@@ -265,10 +267,10 @@ def choices(
         return evaluation.cost(workload, prices) * (prices.least_share if isinstance(evaluation, Dense) else 1.0)
 
     everywhere = min((Matrices(mixing) for mixing in mixings), key=cost)
-    if implementation == "matrix" or None in workload.in_size + workload.out_size:
-        return (everywhere,)
     if implementation == "dense":
         return (*(Dense(radius) for radius in range(1, sizes.MAX_RADIUS)), everywhere)
+    if implementation == "matrix" or None in workload.in_size + workload.out_size:
+        return (everywhere,)
     shorter = [Dense(radius) for radius in range(1, costs.largest_dense_radius(workload) + 1)]
     if sharing.count is None:
         shorter += [Matrices(mixing, halo, block) for mixing in mixings for halo, block in costs.TILES]

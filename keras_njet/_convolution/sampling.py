@@ -42,6 +42,12 @@ class Axis:
         return isinstance(self.size, int) and isinstance(self.new_size, int)
 
     @property
+    def has_each_pixel(self) -> bool:
+        """Whether there is an output pixel on each pixel of the input, before subsampling; true of any size."""
+        is_whole = self.count is self.size or (self.is_known and self.count == self.size)
+        return is_whole and (self.start, self.stride) == (0, 1)
+
+    @property
     def is_subsampled(self) -> bool:
         """Whether the output is subsampled; sizes that are tensors are not compared."""
         return self.new_size is not self.count and not (self.is_known and self.new_size == self.count)
@@ -72,6 +78,8 @@ def strided_positions(size, stride: int, margin):
     Returns:
         `(start, count)`, integers or integer tensors.
     """
+    if margin == "same" and stride == 1:
+        return 0, size
     if margin == "same":
         count = (size + stride - 1) // stride
         return (size - (count - 1) * stride) // 2, count

@@ -62,9 +62,9 @@ class NJetConv2D(NJetConv):
             same, and nothing is compiled again when a filter grows. "dense" composes the filter and convolves: cheaper
             for small filters on large maps; compiled again, with head-room, when the filter has outgrown the size it
             was compiled for. "auto" takes what is estimated to be cheapest: matrices on small maps; on large ones dense
-            while the filter is small, then matrices tile by tile, then whole ones. On TensorFlow, sizes that are
-            unknown when a function is compiled take "matrix". All give the same numbers, up to rounding. Defaults to
-            "auto".
+            while the filter is small, then matrices tile by tile, then whole ones. Where TensorFlow compiles for sizes
+            that are unknown, "auto" takes "matrix", and so does "dense" with strides or "valid" padding. All give the
+            same numbers, up to rounding. Defaults to "auto".
         coefficient_initializer: Keras initializer of α. Defaults to `keras_njet.NJetVarianceScaling` at this layer's
             `sigma` and `extent`, which keeps the variance of activations. The authors' code uses
             `keras.initializers.RandomNormal(stddev=1.0)`; the paper does not say what it uses.

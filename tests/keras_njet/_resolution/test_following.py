@@ -1,5 +1,6 @@
 """Guards the heart of the package: sizes follow σ in plain `fit`, and after whatever else changes σ."""
 
+import functools
 import gc
 import itertools
 import threading
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_njet import NJetConv2D, ResolutionCallback, SafeSubsample, update_sizes
+from keras_njet import NJetConv2D, NJetDepthwiseConv2D, ResolutionCallback, SafeSubsample, update_sizes
+from keras_njet._convolution import evaluations
 from tests.helpers import njet_convolution, to_numpy
 
 X = np.random.default_rng(0).normal(size=(10, 24, 20, 1)).astype("float32")
@@ -346,6 +348,43 @@ def test_a_dataset_of_unknown_sizes(jit_compile):
     data = data.repeat()
     losses = model.fit(data, epochs=2, steps_per_epoch=2, verbose=0).history["loss"]
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow compiles for unknown sizes")
+@pytest.mark.parametrize("kind", ["convolution", "depthwise"])
+def test_composed_filters_that_grow_on_images_of_unknown_sizes(kind, monkeypatch):
+    """They outgrow the size that was compiled for in mid-epoch, and need no matrices as large as the images."""
+    import tensorflow as tf
+
+    evaluated = set()
+    for evaluation in (evaluations.Dense, evaluations.Matrices):
+        call = evaluation.evaluate
+        monkeypatch.setattr(
+            evaluation, "evaluate", lambda self, *args, call=call: evaluated.add(self) or call(self, *args)
+        )
+    make = functools.partial(NJetConv2D, 3) if kind == "convolution" else NJetDepthwiseConv2D
+    layer = make(implementation="dense", data_format="channels_last")
+    model = keras.Sequential([keras.Input((None, None, 3)), layer, keras.layers.GlobalAveragePooling2D()])
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    rng = np.random.default_rng(0)
+    images = [rng.normal(size=(2, size, 9, 3)).astype("float32") for size in (12, 7, 12, 7)]
+    targets = np.zeros((2, 3), "float32")
+    specification = (tf.TensorSpec((None, None, None, 3)), tf.TensorSpec((None, 3)))
+    data = tf.data.Dataset.from_generator(
+        lambda: iter([(x, targets) for x in images]), output_signature=specification
+    ).repeat()
+    scales = [0.9, 1.2, 2.2, 3.7]
+    expected = []
+    for x, sigma in zip(images, scales, strict=True):
+        layer.sigma = sigma
+        expected.append(np.mean(np.square(ops.convert_to_numpy(model(x)))))
+    evaluated.clear()
+    grow = keras.callbacks.LambdaCallback(
+        on_train_batch_begin=lambda batch, logs: setattr(layer, "sigma", scales[batch]),
+    )
+    (loss,) = model.fit(data, steps_per_epoch=4, callbacks=[grow], verbose=0).history["loss"]
+    np.testing.assert_allclose(loss, np.mean(expected), rtol=1e-5)
+    assert {type(evaluation) for evaluation in evaluated} == {evaluations.Dense}
 
 
 def test_train_on_batch_and_predict_on_batch_follow():

@@ -263,11 +263,12 @@ def test_one_model_takes_images_of_any_size():
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow compiles for unknown sizes")
 @pytest.mark.parametrize("arguments", [{}, {"strides": 2}, {"padding": "valid"}, {"subsample_rate": 4.0}])
+@pytest.mark.parametrize("implementation", ["auto", "dense"])
 @pytest.mark.parametrize("known", [(None, None), (12, None), (None, 9)])
-def test_a_function_compiled_for_unknown_sizes(arguments, known):
+def test_a_function_compiled_for_unknown_sizes(arguments, implementation, known):
     import tensorflow as tf
 
-    layer = NJetConv2D(4, **arguments)
+    layer = NJetConv2D(4, implementation=implementation, **arguments)
     layer.build((None, None, None, 3))
     layer.trainable = False  # for inference, where a function with fixed sizes deserves no warning
     function = tf.function(layer, input_signature=[tf.TensorSpec((None, *known, 3))])
