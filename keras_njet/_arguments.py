@@ -121,8 +121,8 @@ def sigma_sharing(value) -> str | int:
     return value
 
 
-def one_of(name: str, value, allowed: tuple[str, ...]) -> str:
-    """One of several strings."""
+def one_of(name: str, value, allowed: tuple):
+    """One of several values."""
     if value not in allowed:
         raise ValueError(f"`{name}` must be one of {allowed}. Received: {name}={value!r}")
     return value

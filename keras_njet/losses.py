@@ -22,14 +22,15 @@ class SegmentationCrossentropy(keras.losses.Loss):
         **kwargs: `dtype` of the loss.
 
     Call arguments:
-        y_true: Integer labels, `(batch, height, width)`, or with a last axis of size 1.
+        y_true: Integer labels, `(batch, height, width)`, or with a last axis of size 1. Labels that are neither a class
+            nor `ignore_class` make the loss NaN.
         y_pred: Logits, `(batch, height, width, classes)`, or `(batch, classes, height, width)` with `axis=1`.
 
     Returns:
         A scalar: the weighted mean. 0 if all pixels are ignored.
 
     Raises:
-        ValueError: If the weights are negative or not one for each class.
+        ValueError: If the weights are negative or not one for each class, or if `axis` is neither -1 nor 1.
 
     Example:
 
@@ -40,7 +41,7 @@ class SegmentationCrossentropy(keras.losses.Loss):
     """
 
     def __init__(self, class_weights=None, ignore_class=255, axis=None, name="segmentation_crossentropy", **kwargs):
-        super().__init__(name=name, reduction="sum", **kwargs)
+        super().__init__(name=name, **kwargs)  # a mean, which Keras shares out between devices
         self.class_weights = None
         if class_weights is not None:
             weights = _arguments.finite_numbers(class_weights)
@@ -53,7 +54,7 @@ class SegmentationCrossentropy(keras.losses.Loss):
         self.ignore_class = ignore_class
         if axis is None:
             axis = -1 if keras.config.image_data_format() == "channels_last" else 1
-        self.axis = axis
+        self.axis = _arguments.one_of("axis", axis, (-1, 1))
 
     def call(self, y_true, y_pred):
         y_pred = y_pred if self.axis == -1 else ops.moveaxis(y_pred, self.axis, -1)
@@ -68,12 +69,15 @@ class SegmentationCrossentropy(keras.losses.Loss):
             ignored = ops.equal(labels, self.ignore_class)
             counted = ops.cast(ops.logical_not(ignored), "float32")
             labels = ops.where(ignored, 0, labels)
+        unknown = ops.logical_or(labels < 0, labels >= classes)
+        labels = ops.where(unknown, 0, labels)
         if self.class_weights is not None:
             counted = counted * ops.take(ops.convert_to_tensor(self.class_weights, "float32"), labels, axis=0)
         log_probabilities = ops.log_softmax(ops.cast(ops.reshape(y_pred, (-1, classes)), "float32"))
         losses = -ops.squeeze(ops.take_along_axis(log_probabilities, ops.expand_dims(labels, 1), axis=1), 1)
-        losses = counted * losses / ops.maximum(ops.sum(counted), keras.config.epsilon())
-        return ops.reshape(losses, ops.shape(y_pred)[:-1])  # which Keras sums up, with sample weights if there are any
+        share = ops.cast(ops.size(labels), "float32") / ops.maximum(ops.sum(counted), keras.config.epsilon())
+        losses = ops.where(unknown, float("nan"), counted * losses * share)
+        return ops.reshape(losses, ops.shape(y_pred)[:-1])  # of which Keras takes the mean, with any sample weights
 
     def get_config(self):
         config = super().get_config()

@@ -26,7 +26,8 @@ class SegmentationIoU(keras.metrics.Metric):
         dtype: Data type of the result. Defaults to `keras.config.floatx()`.
 
     Call arguments:
-        y_true: Integer labels, `(batch, height, width)`, or with a last axis of size 1.
+        y_true: Integer labels, `(batch, height, width)`, or with a last axis of size 1. A label that is neither a class
+            nor `ignore_class` counts against the class that is predicted there.
         y_pred: Logits or probabilities, `(batch, height, width, classes)`, or `(batch, classes, height, width)` with
             `axis=1`.
 
@@ -34,7 +35,8 @@ class SegmentationIoU(keras.metrics.Metric):
         A scalar between 0 and 1; 0 before anything was counted.
 
     Raises:
-        ValueError: If `classes` is below 1, if one of `objects` is not a class, or if sample weights are given.
+        ValueError: If `classes` is below 1, if `objects` are not different classes, if `axis` is neither -1 nor 1, or
+            if sample weights are given.
 
     Example:
 
@@ -50,12 +52,15 @@ class SegmentationIoU(keras.metrics.Metric):
         if objects is not None and not isinstance(objects, Iterable):
             raise ValueError(f"`objects` must be a list of classes. Received: objects={objects!r}")
         self.objects = list(range(1, self.classes) if objects is None else objects)
-        if not self.objects or not all(number in range(self.classes) for number in self.objects):
-            raise ValueError(f"`objects` must be from 0 to {self.classes - 1}. Received: objects={self.objects}")
+        are_classes = self.objects and all(number in range(self.classes) for number in self.objects)
+        if not are_classes or len(set(self.objects)) < len(self.objects):
+            raise ValueError(
+                f"`objects` must be from 0 to {self.classes - 1}, each once. Received: objects={self.objects}"
+            )
         self.ignore_class = ignore_class
         if axis is None:
             axis = -1 if keras.config.image_data_format() == "channels_last" else 1
-        self.axis = axis
+        self.axis = _arguments.one_of("axis", axis, (-1, 1))
         self.intersection = self._counts("intersection")
         self.union = self._counts("union")
 
@@ -77,7 +82,7 @@ class SegmentationIoU(keras.metrics.Metric):
     def result(self):
         intersection, union = (ops.take(_total(part), self.objects) for part in self.variables)
         occurring = ops.maximum(ops.sum(ops.cast(union > 0, "float32")), 1.0)
-        return ops.sum(intersection / ops.maximum(union, 1.0)) / occurring
+        return ops.cast(ops.sum(intersection / ops.maximum(union, 1.0)) / occurring, self.dtype)
 
     def get_config(self):
         own = {name: getattr(self, name) for name in ("classes", "objects", "ignore_class", "axis")}

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import log_loss
 
 from keras_njet import SegmentationCrossentropy, SegmentationIoU
-from tests.helpers import gradients
+from tests.helpers import gradients, on, run
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(2, 5, 4, 3)).astype("float32")
@@ -69,3 +69,41 @@ def test_the_axis_of_the_classes_is_that_of_the_image_data_format(channels_first
     other = SegmentationIoU(3, axis=-1)
     other.update_state(LABELS, LOGITS)
     assert float(metric.result()) == float(other.result()) > 0
+
+
+@pytest.mark.parametrize("label", [3, 255, -1])
+def test_a_label_that_is_no_class_makes_the_loss_nan(label):
+    loss, labels = SegmentationCrossentropy(ignore_class=0), np.ones((1, 2, 2), int)
+    logits = np.random.default_rng(0).normal(size=(1, 2, 2, 3)).astype("float32")
+    assert np.isfinite(float(loss(labels, logits)))
+    labels[0, 1, 0] = label
+    assert np.isnan(float(loss(labels, logits)))
+
+
+def test_an_axis_that_classes_cannot_have_is_refused():
+    for wrong in (SegmentationCrossentropy, lambda axis: SegmentationIoU(3, axis=axis)):
+        with pytest.raises(ValueError, match=r"Received: axis=2$"):
+            wrong(axis=2)
+
+
+ON_DEVICES = """
+import sys
+import keras, numpy as np, tensorflow as tf
+from keras_njet import SegmentationCrossentropy
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+strategy = tf.distribute.MirroredStrategy([f"CPU:{number}" for number in range(int(sys.argv[1]))])
+keras.utils.set_random_seed(0)
+with strategy.scope():
+    model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(3, 1)])
+    model.compile(keras.optimizers.SGD(1.0), SegmentationCrossentropy(axis=-1))
+x = np.random.default_rng(0).normal(size=(4, 4, 4, 1)).astype("float32")
+print(*model.fit(x, np.arange(64).reshape(4, 4, 4) % 3, batch_size=4, epochs=2, verbose=0).history["loss"])
+"""
+
+
+@on("tensorflow")
+def test_a_training_on_two_devices_is_that_on_one():
+    losses = [[float(loss) for loss in run("-c", ON_DEVICES, count).split()[-2:]] for count in (1, 2)]
+    assert losses[0][0] != losses[0][1]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)

@@ -52,6 +52,8 @@ def test_in_fit_and_in_a_saved_model(tmp_path):
 def test_wrong_arguments_are_named_in_the_error():
     with pytest.raises(ValueError, match=r"Received: objects=\[3\]$"):
         SegmentationIoU(3, [3])
+    with pytest.raises(ValueError, match=r"each once. Received: objects=\[1, 1\]$"):
+        SegmentationIoU(3, [1, 1])
     with pytest.raises(ValueError, match=r"`objects` must be a list of classes. Received: objects=2$"):
         SegmentationIoU(3, objects=2)
     with pytest.raises(ValueError, match=r"Received: classes=0$"):
@@ -78,3 +80,8 @@ def test_more_pixels_than_an_int32_can_count():
     metric.intersection.assign([[0, 0], [0, 2**30 - 1]])
     metric.update_state(label, np.eye(2)[np.ones((1, 64, 64), int)])
     assert np.array(metric.intersection).tolist() == [[0, 1], [0, 64**2 - 1]]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_the_result_has_the_dtype_that_was_chosen(dtype):
+    assert keras.backend.standardize_dtype(SegmentationIoU(3, dtype=dtype).result().dtype) == dtype
