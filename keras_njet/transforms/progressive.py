@@ -36,11 +36,13 @@ def fit_progressively(
         **options: Further arguments of `fit`, for all stages.
 
     Returns:
-        A list with the `History` of each stage. Epochs are numbered on from stage to stage.
+        A list with the `History` of each stage. Epochs are numbered on from stage to stage. If a callback ends a stage
+        early, the next one follows, unless the loss is NaN.
 
     Raises:
         ValueError: If `model` is not compiled or can't be rescaled, if there are not as many factors as epochs, if one
-            of them is out of its range, or if images that are to be resized do not have two axes of pixels.
+            of them is out of its range, if `initial_epoch` is given, or if images that are to be resized do not have
+            two axes of pixels.
 
     Example:
 
@@ -60,12 +62,19 @@ def fit_progressively(
         raise ValueError(
             f"Each stage needs a factor and a number of epochs. Received: factors={factors}, epochs={epochs}"
         )
+    if "initial_epoch" in options:
+        raise ValueError(
+            f"Epochs are numbered from 0 on, from stage to stage. Received: initial_epoch={options['initial_epoch']}"
+        )
     histories, begun, data_format = [], 0, data_format_of(model)
     for factor, count in zip(factors, epochs, strict=True):
         given = _training_data(x, y, factor, data_format) | _validation_data(validation_data, factor, data_format)
         stage = _stage(model, factor)
-        histories.append(stage.fit(**given, initial_epoch=begun, epochs=begun + count, **options))
-        begun += count
+        history = stage.fit(**given, initial_epoch=begun, epochs=begun + count, **options)
+        histories.append(history)
+        begun += len(history.epoch)
+        if np.isnan(history.history.get("loss", [0.0])[-1]):
+            break
     return histories
 
 
@@ -73,9 +82,22 @@ def _stage(model, factor):
     """A model with the variables and the optimizer of the given one, for images of another size."""
     if factor == 1.0:
         return model
-    stage = ScaleChannels(model, (factor,), pooling="mean")
+    stage = _Stage(model, (factor,), pooling="mean", name="stage")
     stage.compile(**compile_arguments(model))
     return stage
+
+
+class _Stage(ScaleChannels):
+    """The model at another size. What callbacks save and load is the model itself."""
+
+    def save(self, *args, **kwargs):
+        self.model.save(*args, **kwargs)
+
+    def save_weights(self, *args, **kwargs):
+        self.model.save_weights(*args, **kwargs)
+
+    def load_weights(self, *args, **kwargs):
+        self.model.load_weights(*args, **kwargs)
 
 
 def _training_data(x, y, factor, data_format):

@@ -137,7 +137,8 @@ def rescale(
     1.
 
     Args:
-        model: Functional or sequential Keras model that has been built, with N-Jet layers. It is not changed.
+        model: Functional or sequential Keras model that has been built, with N-Jet layers. It is not changed. The new
+            model is a plain one: a `train_step` of a class of your own is not kept.
         factor: Number > 0, how much larger the images are: 2 for twice the height and width. Or a number for each axis,
             if all N-Jet layers have `isotropic=False`, and neither safe subsampling nor a margin.
         rescale_pooling: Whether the windows of pooling layers grow. Defaults to True.

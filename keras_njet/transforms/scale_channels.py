@@ -75,6 +75,8 @@ class ScaleChannels(keras.Model):
                 f"Expected a model with one output. Received: model={model.name!r}, with {len(model.outputs)} outputs"
             )
         self.model = model
+        if not isinstance(model, keras.Sequential):
+            self.output_names = list(model.output_names)  # by which losses and metrics may be given
         self.factors = _arguments.several("factors", factors, _arguments.positive)
         self.pooling = _arguments.one_of("pooling", pooling, ("max", "mean", "logsumexp"))
         self.dropout = _arguments.share("dropout", dropout)
@@ -89,7 +91,8 @@ class ScaleChannels(keras.Model):
         if training:
             self._warn_of_batch_statistics()
         shared = _Shared(inputs, is_training() if training is None else training)
-        outputs = ops.stack([shared.run(channel, self.model, inputs) for channel in self._hidden.channels], axis=1)
+        outputs = [keras.tree.flatten(shared.run(channel, self.model, inputs)) for channel in self._hidden.channels]
+        outputs = ops.stack([output for (output,) in outputs], axis=1)
         if not pooled:
             return outputs
         kept = None

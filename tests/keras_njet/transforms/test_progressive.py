@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_njet
 from keras_njet import NJetConv2D, fit_progressively, rescale
 from tests.helpers import on_torch, to_numpy
 
@@ -112,6 +113,7 @@ def test_data_of_each_size_may_come_from_a_function():
     [
         ({"factors": (0.5, 1.0), "epochs": (1,)}, "Each stage needs a factor.*Received: factors=.*, epochs="),
         ({"factors": (0.0,), "epochs": (1,)}, "`factors` must be .*Received: factors="),
+        ({"factors": (0.5,), "epochs": (1,), "initial_epoch": 2}, "Received: initial_epoch=2$"),
         ({"factors": (0.5,), "epochs": (0,)}, "`epochs` must be .*Received: epochs=0"),
         ({"factors": (0.5,), "epochs": (1,), "x": [IMAGES]}, r"`x` must be an array.*Received: type\(x\)=list"),
     ],
@@ -156,3 +158,45 @@ def test_the_momentum_goes_on_from_stage_to_stage():
     other.fit(IMAGES, LABELS, epochs=4, **options)
     for ours, theirs in zip(model.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("outputs", [lambda x: [x], lambda x: x])
+def test_losses_by_name_and_outputs_in_a_list(outputs):
+    inputs = keras.Input((12, 12, 1))
+    x = keras.layers.GlobalAveragePooling2D()(NJetConv2D(2)(inputs))
+    model = keras.Model(inputs, outputs(keras.layers.Dense(3, name="scores")(x)))
+    model.compile("sgd", loss={"scores": "mse"}, metrics={"scores": ["mae"]})
+    targets = RNG.normal(size=(8, 3)).astype("float32")
+    small, whole = fit_progressively(model, IMAGES, targets, factors=(0.5, 1.0), epochs=(1, 1), verbose=0)
+    for stage in (small, whole):
+        assert {"loss", "mae"} <= {name.removeprefix("scores_") for name in stage.history}
+    # Predictions of another shape than the targets would be broadcast.
+    assert keras_njet.ScaleChannels(model, (1.0, 2.0)).predict(IMAGES, verbose=0).shape == (8, 3)
+
+
+def test_what_callbacks_save_is_the_model(tmp_path):
+    model = network()
+    save = keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.weights.h5", save_weights_only=True)
+    whole = keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras")
+    seen = []
+    note = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(model.get_weights()))
+    given = {"factors": (0.5, 1.0), "epochs": (1, 1), "callbacks": [note, save, whole], "verbose": 0}
+    fit_progressively(model, IMAGES, LABELS, **given)
+    for epoch, expected in enumerate(seen, start=1):
+        model.load_weights(tmp_path / f"{epoch}.weights.h5")
+        loaded = keras.saving.load_model(tmp_path / f"{epoch}.keras")
+        assert isinstance(loaded, keras.Sequential)
+        for one, other, third in zip(model.get_weights(), loaded.get_weights(), expected, strict=True):
+            np.testing.assert_array_equal(one, third)
+            np.testing.assert_array_equal(other, third)
+
+
+def test_a_stage_that_diverges_is_the_last_and_one_that_ends_early_is_not():
+    stop = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: setattr(stop.model, "stop_training", True))
+    given = {"factors": (0.5, 1.0), "epochs": (3, 3), "verbose": 0}
+    stages = fit_progressively(network(), IMAGES, LABELS, callbacks=[stop], **given)
+    assert [stage.epoch for stage in stages] == [[0], [1]]
+    images = np.where(np.arange(12)[:, None] == 3, np.nan, IMAGES)
+    with pytest.warns(UserWarning, match="Training has diverged"):
+        stages = fit_progressively(network(), images, LABELS, callbacks=[keras.callbacks.TerminateOnNaN()], **given)
+    assert [stage.epoch for stage in stages] == [[0]]
