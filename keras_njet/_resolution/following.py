@@ -154,10 +154,11 @@ class Run:
             factor: Number > 0, or one for each axis, by which σ is multiplied in this call.
         """
         follower = getattr(self.model, "_njet_follower", None)
+        trains = self.method in _TRAINING or (self.method is None and _backend.is_training() is not False)
         for scale in layer.scales:
-            if scale.bound is not None:
+            if scale.bound is not None and trains:
                 scale.bound.see(map_size, factor, scale.per_axis, follower and follower.reaches.steps)
-        if self.model is None or self.is_symbolic or self.method not in _TRAINING:
+        if not self.is_training_step:
             return
         for scale in layer.scales:
             _backend.exclude_from_weight_decay(self.model, scale)
@@ -174,6 +175,11 @@ class Run:
         if not self._is_traced_with(scale) or self.method not in (None, *_TRAINING):
             return False
         return self.method is None or not _backend.trains_step_by_step(self.model)
+
+    @property
+    def is_training_step(self) -> bool:
+        """Whether this is a step of a training by Keras."""
+        return self.model is not None and not self.is_symbolic and self.method in _TRAINING
 
     @property
     def phase(self) -> str:

@@ -17,7 +17,7 @@ from keras_njet.initializers import NJetVarianceScaling
 from keras_njet.layers._data_formats import channels_last, floating, from_channels_last, shape_of, spatial
 from keras_njet.layers._njet_layer import AXIS_NAMES, NJetLayer
 
-_RECTIFIERS = ("relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", "mish", "hard_silu")
+_RECTIFIERS = ("relu", "relu6", "leakyrelu", "prelu", "elu", "selu", "gelu", "silu", "softplus", "mish", "hardsilu")
 
 
 class BaseNJetConv(NJetLayer):
@@ -83,7 +83,7 @@ class BaseNJetConv(NJetLayer):
         self.coefficient_initializer = keras.initializers.get(coefficient_initializer) or NJetVarianceScaling(
             self.initial_sigma,
             self.extent,
-            rectified=getattr(self.activation, "__name__", None) in _RECTIFIERS,
+            rectified=_rectifies(self.activation),
             axes=self.rank,
         )
         self.bias_initializer = keras.initializers.get(bias_initializer)
@@ -95,6 +95,7 @@ class BaseNJetConv(NJetLayer):
         self.bias_constraint = keras.constraints.get(bias_constraint)
         self.input_spec = keras.layers.InputSpec(ndim=self.rank + 2)
         self._map_size = (None,) * self.rank
+        self._trained_map_size = None
 
     def filters_and_groups(self, channels: int) -> tuple[int, int]:
         """Number of filters and of groups of channels, for a number of input channels."""
@@ -140,7 +141,7 @@ class BaseNJetConv(NJetLayer):
 
     def call(self, inputs, factor=1.0):
         x = channels_last(floating(inputs, self.compute_dtype), self.data_format)
-        outputs = self.convolution_op(x, _arguments.factors("factor", factor))
+        outputs = self.convolution_op(x, _arguments.positive("factor", factor))
         if self.use_bias:
             outputs = ops.add(outputs, self.bias)
         return self.activation(from_channels_last(outputs, self.data_format))
@@ -151,6 +152,8 @@ class BaseNJetConv(NJetLayer):
         run.watch(self, spatial(x.shape, "channels_last"), factor)
         convolution = self._convolution([self._axis(x, index, run, factor) for index in range(self.rank)], factor)
         self._map_size = convolution.workload.out_size
+        if run.is_training_step:
+            self._trained_map_size = self._map_size
         # For a filter's radius, multiplying the extent is the same as multiplying σ, and σ itself stays as it is.
         units = tuple(sorted({factor * unit for unit in self.units}))
         reach = functools.partial(run.reach, self.log2_sigma, factor * self.extent, units)
@@ -252,7 +255,7 @@ class BaseNJetConv(NJetLayer):
             found = {f"sigma_{name}": self.log2_sigma.largest(index) for index, name in enumerate(names)}
         has_diverged = not np.isfinite(self.sigma_numbers()).all()
         found["kernel_size"] = np.nan if has_diverged else max(self.kernel_size)
-        known = zip(names, self.feature_map_size, strict=True)
+        known = zip(names, self._trained_map_size or self.feature_map_size, strict=True)
         return found | {name: size for name, size in known if size is not None}
 
     def compute_output_shape(self, input_shape):
@@ -337,3 +340,10 @@ class BaseNJetConv(NJetLayer):
     @property
     def _channels(self):
         return self.input_spec.axes[self._channel_axis]
+
+
+def _rectifies(activation):
+    """Whether an activation, a function or a layer of Keras, is known to let little through below zero."""
+    activation = getattr(activation, "activation", activation)  # of a `keras.layers.Activation`
+    name = getattr(activation, "__name__", type(activation).__name__)
+    return name.lower().replace("_", "") in _RECTIFIERS

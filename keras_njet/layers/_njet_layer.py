@@ -64,7 +64,7 @@ class NJetLayer(keras.layers.Layer):
         return np.concatenate([np.ravel(scale.numbers()) for scale in self.scales] or [np.array([])])
 
     def resolution(self) -> dict[str, float]:
-        """The present scales and sizes in pixels, under the names that logs use."""
+        """The present scales and sizes in pixels, under the names that logs use; maps are those of the training."""
         return {}
 
     def save_own_variables(self, store):

@@ -17,8 +17,8 @@ class NJetConv1D(NJetConv):
         filters: Integer > 0, the number of filters. All other arguments are given by name.
         order: Integer N ≥ 0, the highest order of the Gaussian derivatives. N + 1 coefficients
             for each filter and input channel. Defaults to 3.
-        sigma: Number σ > 0 the scale starts with, in samples; a Keras initializer that draws it; or, with
-            `isotropic=False`, a number for each axis. Defaults to 1.
+        sigma: Number σ > 0 the scale starts with, in samples; a Keras initializer that draws one
+            for all filters; or, with `isotropic=False`, a number for each axis. Defaults to 1.
         extent: Number k > 0, half-width of the filters in units of σ. Defaults to 2.
         isotropic: Whether one σ serves all axes. Defaults to True.
         unit, discretization, learn_sigma, sigma_learning_rate, max_sigma, sigma_sharing, subsample_rate, strides,

@@ -22,8 +22,8 @@ class NJetConv2D(NJetConv):
         filters: Integer > 0, the number of filters. All other arguments are given by name.
         order: Integer N ≥ 0, the highest order of the Gaussian derivatives. (N + 1)(N + 2) / 2 coefficients for each
             filter and input channel. Defaults to 3.
-        sigma: Number σ > 0 the scale starts with, in pixels; a Keras initializer that draws it; or, with
-            `isotropic=False`, a number for each axis. Defaults to 1.
+        sigma: Number σ > 0 the scale starts with, in pixels; a Keras initializer that draws one
+            for all filters; or, with `isotropic=False`, a number for each axis. Defaults to 1.
         extent: Number k > 0, half-width of the filters in units of σ. Defaults to 2.
         unit: Number u > 0 in pixels, by which sizes are rounded: those of filters to 2⌈kσ/u⌉ + 1 units, where a pixel
             in which a filter ends counts by its share; those of subsampled maps to ⌊s/u·½^(σ/r)⌋ units, then to pixels.

@@ -16,8 +16,8 @@ class NJetDepthwiseConv3D(NJetDepthwiseConv):
         depth_multiplier: Integer > 0, number of filters for each input channel. Defaults to 1.
         order: Integer N ≥ 0, the highest order of the Gaussian derivatives. (N + 1)(N + 2)(N + 3) / 6 coefficients
             for each filter. Defaults to 3.
-        sigma: Number σ > 0 the scale starts with, in voxels; a Keras initializer that draws it; or, with
-            `isotropic=False`, a number for each axis. Defaults to 1.
+        sigma: Number σ > 0 the scale starts with, in voxels; a Keras initializer that draws one
+            for all filters; or, with `isotropic=False`, a number for each axis. Defaults to 1.
         extent: Number k > 0, half-width of the filters in units of σ. Defaults to 2.
         isotropic: Whether one σ serves all axes. Defaults to True.
         unit, discretization, learn_sigma, sigma_learning_rate, max_sigma, sigma_sharing, subsample_rate, strides,

@@ -73,9 +73,14 @@ class SafeSubsample(NJetLayer):
     def call(self, inputs, factor=1.0):
         run = Run(inputs)
         source = self.find_source(run.model)
-        factor = _arguments.factors("factor", factor)
+        factor = _arguments.positive("factor", factor)
         x = channels_last(floating(inputs, self.compute_dtype), self.data_format)
         self._check_axes(source, len(x.shape) - 2)
+        if not source.built:
+            raise ValueError(
+                f"SafeSubsample layer '{self.name}' must be called after the layer whose σ it follows. Received: "
+                f"source={source.name!r}, which was never called"
+            )
         new_sizes = [
             source.subsampled_size(size, self.rate, index, run, factor) for index, size in enumerate(ops.shape(x)[1:-1])
         ]

@@ -134,3 +134,15 @@ def test_updates_that_fall_between_two_executions_are_made_up_for(monkeypatch):
         seen.append(last)
         callback.on_train_batch_end(last)
     assert updates == [7, 15, 5, 11]
+
+
+def test_sizes_of_maps_are_those_of_the_training_whatever_is_validated():
+    model = keras.Sequential(
+        [keras.Input((None, None, 1)), NJetConv2D(2, name="conv"), keras.layers.GlobalAveragePooling2D()]
+    )
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    x, y = np.zeros((4, 16, 12, 1), "float32"), np.zeros((4, 2), "float32")
+    history = model.fit(
+        x, y, epochs=2, validation_data=(x[:, :8, :8], y), callbacks=[ResolutionCallback()], verbose=0
+    ).history
+    assert (history["conv/height"], history["conv/width"]) == ([16, 16], [12, 12])

@@ -243,3 +243,16 @@ def test_the_bound_of_a_shared_layer_is_that_of_its_largest_map(large_first):
     with pytest.warns(UserWarning, match="have reached their upper bound"):
         model.fit(np.ones((2, 32, 32, 1)), np.zeros((2, 1)), verbose=0)
     assert shared.log2_sigma.largest() == pytest.approx(16.0, rel=1e-4)
+
+
+def test_images_that_are_only_evaluated_do_not_lower_the_bound():
+    """A warning would be an error here."""
+    layer = NJetConv2D(2, name="conv")
+    model = keras.Sequential([keras.Input((None, None, 1)), layer, keras.layers.GlobalAveragePooling2D()])
+    model.compile(keras.optimizers.SGD(1e-6), "mse")
+    x, y = np.zeros((4, 48, 48, 1), "float32"), np.zeros((4, 2), "float32")
+    layer.sigma = 10.0  # the bound is 24, and would be 8 on the images of the validation
+    model.fit(x, y, epochs=2, validation_data=(x[:, :16, :16], y), verbose=0)
+    model.predict(x[:, :16, :16], verbose=0)
+    model.fit(x, y, verbose=0)
+    assert layer.sigma_numbers() == pytest.approx([10.0])

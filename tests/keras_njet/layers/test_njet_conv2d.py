@@ -435,3 +435,23 @@ def test_a_sigma_that_is_no_number_is_named():
     layer.build((None, 8, 8, 1))
     with pytest.raises(ValueError, match=r"`sigma` must be finite numbers above 0. Received: sigma='big'$"):
         layer.sigma = "big"
+
+
+@pytest.mark.parametrize(
+    ("activation", "rectified"),
+    [
+        ("relu", True),
+        (keras.layers.ReLU(), True),
+        (keras.layers.LeakyReLU(), True),
+        (keras.layers.Activation("hard_silu"), True),
+        ("tanh", False),
+        (None, False),
+    ],
+)
+def test_coefficients_are_drawn_for_the_activation_whatever_it_is_given_as(activation, rectified):
+    assert NJetConv2D(2, activation=activation).coefficient_initializer.rectified is rectified
+
+
+def test_a_factor_for_each_axis_is_refused():
+    with pytest.raises(ValueError, match=r"Received: factor=\(1.0, 2.0\)"):
+        NJetConv2D(2)(np.zeros((1, 8, 8, 1), "float32"), factor=(1.0, 2.0))

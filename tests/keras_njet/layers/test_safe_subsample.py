@@ -215,3 +215,9 @@ def test_maps_of_integers_give_fractions():
 def test_it_has_no_sigma_of_its_own():
     """So a loop over the layers of a model may ask for those that have one."""
     assert not hasattr(SafeSubsample(NJetConv2D(1), rate=4.0), "sigma")
+
+
+def test_a_source_that_was_never_called_is_named_in_the_error():
+    layer = SafeSubsample(NJetConv2D(1, name="later"), name="shrunk")
+    with pytest.raises(ValueError, match=r"'shrunk' must be called after.*Received: source='later', which was never"):
+        layer(np.zeros((1, 8, 8, 1), "float32"))
