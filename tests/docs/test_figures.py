@@ -1,12 +1,12 @@
 """Guards figures in README, docs and cards: they are those of the result files, and tables those that recipes wrote."""
 
-import csv
 import json
 import re
 import statistics
 
 import pytest
 
+from applications import learn_resolution
 from tests.helpers import ROOT
 
 CARDS = ROOT / "applications"
@@ -26,14 +26,14 @@ def mean_std(values, digits=3):
 
 
 def learned_sigma():
-    with open(CARDS / "learned_resolution/results/mnist/sigma.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    last = max(int(row["epoch"]) for row in rows)
-    sigma = {
-        factor: [float(row["sigma"]) for row in rows if float(row["factor"]) == factor and int(row["epoch"]) == last]
-        for factor in (1.0, 1.5, 2.0)
-    }
-    return [mean_std(values) for values in sigma.values()]
+    """σ that was learned on images of each size, the smallest first."""
+    folder, sizes = "learned_resolution/results/mnist", (0.75, 1.0, 1.5, 2.0)
+    return [mean_std([row["sigma"]["njet"][-1] for row in runs(folder, factor=size)], 2) for size in sizes]
+
+
+def power_of_sigma():
+    found = learn_resolution.powers(results("learned_resolution/results/mnist")["runs"])
+    return [mean_std(found, 2)]
 
 
 def accuracies(network, method, folder="any_size/results/fashion_mnist_released"):
@@ -55,12 +55,6 @@ def of_network(run, metric="test_accuracy"):
 
 def of_series(method):
     return mean_std([row["test_accuracy"] for row in runs("series/results/OSULeaf", method=method)])
-
-
-def above():
-    """By how much (2 / 1.5)·σ at 1.5× is above σ at 2×, in per cent."""
-    _, middle, large = (float(text.split()[0]) for text in learned_sigma())
-    return round(100 * (4 / 3 * middle / large - 1))
 
 
 def measured(name):
@@ -118,7 +112,8 @@ CIFAR10 = [f"nin/results/cifar10/{name}/seed-0" for name in ("NJetNIN", "NIN")]
 ISBI = "unet/results/isbi_em/NJetUNet"
 CAMVID = "deeplab/results/camvid/NJetDeepLabV2"
 CLAIMS = [  # a page, a sentence of it, and the figures in it
-    ("README.md", "it learns {}, {} and {}", learned_sigma),
+    ("README.md", "it learns {}, {}, {} and {}", learned_sigma),
+    ("README.md", "with the power {} of their size", power_of_sigma),
     ("README.md", "has {}, {}, {} and {} on Fashion-MNIST at 1.5, 2, 3 and 4", lambda: rescaled("1.5", "2", "3", "4")),
     ("README.md", "beside {} at its own", lambda: rescaled("1")),
     (
@@ -144,7 +139,7 @@ CLAIMS = [  # a page, a sentence of it, and the figures in it
         "`input_shape=(28, 28, 1)`. N-Jet-NIN has {:.1f} points more than NIN",
         lambda: [100 * (of_network(NJET_NIN) - of_network(NIN))],
     ),
-    ("docs/paper.md", "Here it is {} % above", lambda: [above()]),
+    ("docs/paper.md", "Here σ grows with the power {} of the size", power_of_sigma),
     ("applications/unet/README.md", "within {:.0f} pixels of the baseline, and within {:.0f} of the N-Jet", fields),
     ("applications/unet/README.md", "ends between {:.2f} and {:.2f} pixels", scales_of_the_deepest_layers),
     ("applications/unet/README.md", "IoU of the cells {:.3f}", lambda: [of_network(ISBI, "test_miou")]),
