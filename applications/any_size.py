@@ -337,7 +337,7 @@ def format_table(results):
 def plot(results, path):
     """A curve for each method, in its colour: of the baseline dashed, of the N-Jet in full lines, or dotted."""
     chosen = results["configuration"]
-    figure = Figure(figsize=(9, 5), layout="constrained")
+    figure = Figure(figsize=(9, 6.5), layout="constrained")
     axes = figure.subplots()
     for network, method, accuracies in curves(results):
         factors = [float(factor) for factor in accuracies]
@@ -353,8 +353,8 @@ def plot(results, path):
     axes.set(xlabel="size of the test images, of the training images' size", ylabel="test accuracy", ylim=(0, 1))
     networks = "released weights" if chosen["released"] else f"{chosen['epochs']} epochs, {chosen['seeds']} seed(s)"
     axes.set_title(f"{chosen['dataset']}, {networks}")
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     axes.grid(alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=2)
     figure.savefig(path, dpi=120)
 
 
