@@ -80,8 +80,8 @@ def convert(
     are shared stay shared, and models inside the model are converted, too.
 
     Args:
-        model: Functional or sequential Keras model that has been built. It is not changed. The new model is a plain one:
-            a `train_step` of a class of your own is not kept.
+        model: Functional or sequential Keras model that has been built. It is not changed. The new model is a plain
+            one: a `train_step` of a class of your own is not kept.
         order: Integer N ≥ 0, the highest order of the Gaussian derivatives. At order 4 every 3×3 filter is matched
             exactly. Defaults to 4.
         extent: Number k > 0, half-width of the filters in units of σ. Defaults to 2.

@@ -32,8 +32,8 @@ def freeze(model: keras.Model, input_shape=None) -> keras.Model:
     installed, unless it has a `keras_njet.layers.DeformableConv2D`, for which Keras has no layer.
 
     Args:
-        model: Functional or sequential Keras model that has been built. It is not changed. The new model is a plain one:
-            a `train_step` of a class of your own is not kept.
+        model: Functional or sequential Keras model that has been built. It is not changed. The new model is a plain
+            one: a `train_step` of a class of your own is not kept.
         input_shape: Shape of the input without the batch axis; a list of them if there are several inputs. Only needed
             if the model takes images of any size and has sizes that become fixed: those that follow σ, and those of
             `keras_njet.layers.ResizeLike` and `ScaledPooling`. By default that of the model.
