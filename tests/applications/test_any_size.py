@@ -24,7 +24,7 @@ def test_released_networks_keep_their_accuracy_on_enlarged_images(tmp_path):
     assert accuracy["rescaled"] > 0.85 > 0.75 > accuracy["as it is"]
     assert plain["methods"]["images resized back"]["1.5"]["accuracy"] > 0.85
     converted = plain["methods"]["converted, rescaled, statistics"]["1.5"]["accuracy"]
-    assert converted > plain["methods"]["as it is"]["1.5"]["accuracy"] + 0.05
+    assert converted > 0.85 > 0.8 > plain["methods"]["as it is"]["1.5"]["accuracy"]
     assert set(accuracy) == set(any_size.METHODS["NJetNIN"])
     assert f"| N-Jet-NIN | rescaled | {accuracy['rescaled']:.3f} |" in output
     assert (tmp_path / "accuracy.png").read_bytes().startswith(b"\x89PNG")

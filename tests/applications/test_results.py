@@ -90,6 +90,14 @@ def test_a_run_never_overwrites_another(tmp_path, files):
     assert contents(tmp_path) == before
 
 
+def test_results_of_another_kind_are_not_overwritten(tmp_path):
+    (tmp_path / "results.json").write_text('[{"order": 3}]')
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match=r"Expected a dict in JSON\. Received: path="):
+        _results.run(arguments(tmp_path, epochs=3), lambda given: pytest.fail("it ran"))
+    assert contents(tmp_path) == before
+
+
 COMMITTED = sorted({path.parent for path in (ROOT / "applications").glob("*/results/**/*.*")})
 
 
