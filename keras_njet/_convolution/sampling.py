@@ -79,7 +79,7 @@ def strided_positions(size, stride: int, margin):
         `(start, count)`, integers or integer tensors.
     """
     if margin == "same" and stride == 1:
-        return 0, size
+        return 0, size  # the size itself, also where it is a tensor
     if margin == "same":
         count = (size + stride - 1) // stride
         return (size - (count - 1) * stride) // 2, count

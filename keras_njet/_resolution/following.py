@@ -140,8 +140,8 @@ class Run:
         if not self._is_traced_with(scale) or self.model is None or self.is_symbolic:
             return first_that_reaches(scale.largest(), extent, radii, units)
         of_steps = tuple(self.batch_size * cost for cost in costs)
-        trains = self.phase == "training" if self.method is None else self.method in _TRAINING
-        return self._follower().reach(scale, Options(extent, radii, of_steps, units, scale.trainable and trains))
+        options = Options(extent, radii, of_steps, units, scale.trainable and self.may_train)
+        return self._follower().reach(scale, options)
 
     def watch(self, layer, map_size, factor):
         """Keeps the scales of a layer within their bounds and free of weight decay while a model is trained.
@@ -151,12 +151,11 @@ class Run:
         Args:
             layer: An N-Jet layer.
             map_size: Size of its input along each axis, in pixels; None or a tensor where it is not known.
-            factor: Number > 0, or one for each axis, by which σ is multiplied in this call.
+            factor: Number > 0, by which σ is multiplied in this call.
         """
         follower = getattr(self.model, "_njet_follower", None)
-        trains = self.method in _TRAINING or (self.method is None and _backend.is_training() is not False)
         for scale in layer.scales:
-            if scale.bound is not None and trains:
+            if scale.bound is not None and self.may_train:
                 scale.bound.see(map_size, factor, scale.per_axis, follower and follower.reaches.steps)
         if not self.is_training_step:
             return
@@ -175,6 +174,11 @@ class Run:
         if not self._is_traced_with(scale) or self.method not in (None, *_TRAINING):
             return False
         return self.method is None or not _backend.trains_step_by_step(self.model)
+
+    @property
+    def may_train(self) -> bool:
+        """Whether this is a training by Keras, or may be one in a loop of the user's own."""
+        return self.phase == "training" if self.method is None else self.method in _TRAINING
 
     @property
     def is_training_step(self) -> bool:

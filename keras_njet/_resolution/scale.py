@@ -135,7 +135,7 @@ class _Bound:
             self.seen = {}
         self.moment = moment
         if (sizes, factor) not in self.seen:
-            self.seen[sizes, factor] = np.array(sizes if per_axis else max(sizes)) / (2.0 * np.array(factor))
+            self.seen[sizes, factor] = np.array(sizes if per_axis else max(sizes)) / (2.0 * factor)
             self.pixels = np.maximum(np.max([*self.seen.values()], axis=0), self.start)
 
 
