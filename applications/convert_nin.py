@@ -30,6 +30,7 @@ def parse_arguments(given=None):
     parser.add_argument("--images", type=int, help="number of training images, from the first on; default: all")
     parser.add_argument("--test-images", type=int, help="number of test images, from the first on; default: all")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="of Adam")
+    parser.add_argument("--fixed-sigma", action="store_true", help="keep the scales that fit the filters")
     return parser.read(given)
 
 
@@ -67,7 +68,12 @@ def measure(arguments):
         for order in arguments.orders:
             model = trained_nin()
             converted, report = keras_njet.convert(
-                model, order, sigma_sharing=sharing, max_error=1.0, return_report=True
+                model,
+                order,
+                learn_sigma=not arguments.fixed_sigma,
+                sigma_sharing=sharing,
+                max_error=1.0,
+                return_report=True,
             )
             row = {
                 "order": order,

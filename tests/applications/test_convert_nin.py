@@ -11,10 +11,12 @@ from tests.helpers import DATA, on_torch, run, skip_without
 def test_a_trained_network_is_converted_trained_and_frozen(tmp_path):
     skip_without("fashion-mnist")
     given = ("--backend", "torch", "--data-dir", DATA, "--images", 16, "--test-images", 500, "--out", tmp_path)
-    output = run("-m", "applications.convert_nin", *given, "--orders", 8, "--sharing", "layer")
+    options = ("--orders", 8, "--sharing", "layer", "--fixed-sigma")
+    output = run("-m", "applications.convert_nin", *given, *options)
     results = json.loads((tmp_path / "results.json").read_text())
     (row,) = results["runs"]
     assert max(row["errors"]) < 1e-5  # order 8 meets every 5×5 filter
+    assert row["sigmas"] == pytest.approx(row["fitted_sigmas"], abs=1e-4)
     assert results["original"] > 0.8
     assert results["original_trained"] != results["original"]  # by one batch
     assert row["converted"] == pytest.approx(results["original"], abs=2 / 500)
