@@ -30,37 +30,19 @@ given, unless networks are --released. A run that was interrupted goes on where 
 """
 
 import functools
-import warnings
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from applications import _pictures, _results, _tables, train_classifier
 from applications._arguments import ArgumentParser
+from applications.any_size_methods import METHODS, NAMES, batch_size_at, starting_networks
 from applications.data_sets import images
 
 FACTORS = tuple(2.0 ** (half / 2) for half in range(-2, 5))
-CHANNELS = tuple(2.0 ** (half / 2) for half in range(5))
-TRAINED_CHANNELS = tuple(2.0 ** (half / 2) for half in range(-2, 3))
-METHODS = {
-    "NIN": ("as it is", "images resized back", "converted, rescaled, statistics", "last layer tuned"),
-    "NJetNIN": (
-        "as it is",
-        "images resized back",
-        "rescaled",
-        "rescaled, statistics",
-        "rescaled, integrated, statistics",
-        "rescaled, integrated, statistics of the original size",
-        "scale channels",
-        "scale channels, trained through them",
-        "the right channel, trained through all",
-        "rescaled, statistics of the first layer",
-    ),
-}
-NAMES = {"NIN": "NIN", "NJetNIN": "N-Jet-NIN"}
+NETWORKS = {"NIN": "NIN", "NJetNIN": "N-Jet-NIN"}
 EPOCHS = {"mnist": 3, "fashion_mnist": 10, "cifar10": 12}
 INTERPOLATIONS = ("bilinear", "bicubic")
-BATCH_SIZE = 100
 QUICK = "--seeds 1 --factors 1 2 --images 512 --epochs 1 --evaluated 100 --statistics 100 --tuned-on 100"
 
 
@@ -76,7 +58,7 @@ def parse_arguments(given=None):
     parser.add_argument("--width", type=float, default=0.25, help="multiplies all numbers of filters")
     parser.add_argument("--dropout", type=float, default=0.2)
     parser.add_argument("--factors", type=float, nargs="+", default=FACTORS, help="default: ½ to 4 in steps of √2")
-    parser.add_argument("--methods", nargs="+", choices=_names(), default=_names(), help="default: all", metavar="M")
+    parser.add_argument("--methods", nargs="+", choices=NAMES, default=NAMES, help="default: all", metavar="M")
     parser.add_argument("--interpolation", choices=INTERPOLATIONS, default="bilinear", help="default: %(default)s")
     parser.add_argument("--evaluated", type=int, default=2000, help="number of test images, from the first on")
     parser.add_argument("--statistics", type=int, default=1000, help="images of which batch statistics are taken")
@@ -109,11 +91,6 @@ def released_for(networks):
     return sorted(set.intersection(*names))
 
 
-def _names():
-    """All methods, each once."""
-    return list(dict.fromkeys(method for methods in METHODS.values() for method in methods))
-
-
 def measure(arguments):
     """Trains both networks with each seed, and evaluates them at each factor."""
     networks = [
@@ -135,13 +112,14 @@ def train_and_evaluate(name, arguments, seed):
     keras.config.set_dtype_policy("float32")
     model = make_model(name, arguments.dataset if arguments.released else recipe.out / "model.weights.h5", recipe)
     data = Data(arguments)
-    found = {method: {} for method in METHODS[name] if method in arguments.methods}
-    starts = starting_networks(found, model, data, arguments, seed)
+    methods = {title: method for title, method in METHODS[name].items() if title in arguments.methods}
+    starts = starting_networks(methods, model, data, seed, arguments.channel_epochs)
+    found = {title: {} for title in methods}
     for factor in arguments.factors:
-        for method in found:
-            accuracy = evaluate(starts[method], method, factor, data, seed)
-            found[method][f"{factor:.3g}"] = {"accuracy": accuracy}
-            print(f"  ×{factor:.2f} {method}: {accuracy:.4f}", flush=True)
+        for title, method in methods.items():
+            accuracy = evaluate(starts[title], method, factor, data, seed)
+            found[title][f"{factor:.3g}"] = {"accuracy": accuracy}
+            print(f"  ×{factor:.2f} {title}: {accuracy:.4f}", flush=True)
     return {**known, "methods": found}
 
 
@@ -198,117 +176,14 @@ class Data:
         return self.at(x, factor), y
 
 
-def evaluate(model, method, factor, data, seed):
-    """The accuracy on images enlarged by a factor."""
+def evaluate(start, method, factor, data, seed):
+    """The accuracy of a method on images enlarged by a factor."""
     x = data.at(data.test[0], factor)
-    if method == "images resized back":
+    if method.resizes:
         x = images.resize(x, data.size, interpolation=data.interpolation)
-    prepared = prepare(model, method, factor, data, seed)
-    predicted = prepared.predict(x, batch_size=batch_size_at(factor), verbose=0)
+    model = method.prepared(start, data, factor, seed)
+    predicted = model.predict(x, batch_size=batch_size_at(factor), verbose=0)
     return float(np.mean(predicted.argmax(-1) == data.test[1]))
-
-
-def batch_size_at(factor):
-    """How many images are worked on at a time: fewer large ones, as five channels of large images need gigabytes."""
-    return round(BATCH_SIZE / max(1.0, factor))
-
-
-def prepare(model, method, factor, data, seed):
-    """A network for images enlarged by a factor."""
-    import keras
-
-    import keras_njet
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Below some σ", UserWarning)  # what the study shows
-        if method.startswith("converted"):
-            converted = keras_njet.convert(model, order=6, max_error=1.0)
-            prepared = keras_njet.rescale(converted, factor, rescale_pooling=False)
-        elif method.startswith(("rescaled", "the right channel")):
-            discretization = "integrated" if "integrated" in method else None
-            prepared = keras_njet.rescale(model, factor, discretization=discretization)
-        elif method.startswith("scale channels"):
-            prepared = keras_njet.ScaleChannels(model, CHANNELS)
-        elif method == "last layer tuned":
-            prepared = copy_of(model)
-        else:
-            prepared = model
-    if method.endswith(("statistics", "first layer")) or method == "last layer tuned":
-        normalizations = [layer for layer in prepared.layers if isinstance(layer, keras.layers.BatchNormalization)]
-        kept = [(layer, layer.get_weights()) for layer in normalizations[1:] if "first layer" in method]
-        adapt = functools.partial(
-            keras_njet.adapt_batch_statistics, prepared, data.statistics(factor), batch_size_at(factor), verbose=0
-        )
-        adapt()
-        for layer, weights in kept:
-            layer.set_weights(weights)
-        if method == "last layer tuned":
-            keras.utils.set_random_seed(seed)
-            tune_last_layer(prepared, *data.to_tune_on(factor))
-            adapt()
-    return prepared
-
-
-def starting_networks(methods, model, data, arguments, seed):
-    """For each method the network that is prepared for each size: the given one, or what is made of it once."""
-    starts = dict.fromkeys(methods, model)
-    integrated = {"scale channels", "rescaled, integrated, statistics of the original size"} & starts.keys()
-    if integrated:
-        starts |= dict.fromkeys(integrated, integrated_with_statistics(model, data))
-    through = {"scale channels, trained through them", "the right channel, trained through all"} & starts.keys()
-    if through:
-        starts |= dict.fromkeys(through, trained_through_channels(model, data, arguments, seed))
-    return starts
-
-
-def integrated_with_statistics(model, data):
-    """A copy of a network that needs no statistics of each size: its filters are integrated over pixels."""
-    import keras_njet
-
-    copy = keras_njet.rescale(model, 1.0, discretization="integrated")
-    keras_njet.adapt_batch_statistics(copy, data.statistics(1.0), batch_size=BATCH_SIZE, verbose=0)
-    return copy
-
-
-def trained_through_channels(model, data, arguments, seed):
-    """A copy of a network that has been trained a little more, so that channels of all scales are right or silent."""
-    import keras
-
-    import keras_njet
-
-    keras.utils.set_random_seed(seed)
-    x, y = data.to_tune_on(1.0)
-    trained = integrated_with_statistics(model, data)
-    for layer in trained.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = False
-    channels = keras_njet.ScaleChannels(trained, TRAINED_CHANNELS, dropout=0.5, seed=seed)
-    steps = arguments.channel_epochs * -(-len(x) // BATCH_SIZE)
-    channels.compile(
-        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, steps)),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-    )
-    channels.fit(x, y, batch_size=BATCH_SIZE, epochs=arguments.channel_epochs, verbose=2)
-    return trained
-
-
-def copy_of(model):
-    """A copy with the same weights."""
-    import keras
-
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    return copy
-
-
-def tune_last_layer(model, x, y):
-    """Trains the last convolution and its normalisation, as FixRes does; all other layers are frozen."""
-    import keras
-
-    for layer in model.layers:
-        layer.trainable = layer.name.startswith("top")
-    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    model.fit(x, y, batch_size=BATCH_SIZE, epochs=2, verbose=0)
 
 
 def report(results, folder):
@@ -329,7 +204,7 @@ def format_table(results):
     lines, factors = [], []
     for network, method, accuracies in curves(results):
         factors = list(accuracies)
-        lines.append([NAMES[network], method, *(_tables.mean_std(values) for values in accuracies.values())])
+        lines.append([NETWORKS[network], method, *(_tables.mean_std(values) for values in accuracies.values())])
     heads = ["network", "method", *(f"×{factor}" for factor in factors)]
     return f"{_tables.markdown(heads, lines)}\n{_tables.footnote(results)}"
 
@@ -343,10 +218,10 @@ def plot(results, path):
         factors = [float(factor) for factor in accuracies]
         means = [np.mean(values) for values in accuracies.values()]
         deviations = [_tables.deviation(values) for values in accuracies.values()]
-        index = _names().index(method)
+        index = NAMES.index(method)
         kind = "--" if network == "NIN" else "-" if index < len(_pictures.COLOURS) else ":"
         style = {"linestyle": kind, **_pictures.style(index)}
-        label = f"{NAMES[network]}, {method}"
+        label = f"{NETWORKS[network]}, {method}"
         axes.errorbar(factors, means, deviations, markersize=5, capsize=3, label=label, **style)
     axes.set_xscale("log", base=2)
     axes.set_xticks(factors, [f"×{factor:.2g}" for factor in factors])

@@ -72,8 +72,7 @@ def prediction(model, method, factor, x):
     """A function that predicts for images that are enlarged by a factor."""
     import numpy as np
 
-    import keras_njet
-    from applications import any_size
+    from applications.any_size_methods import rescaled, scale_channels
     from applications.data_sets import images
 
     size = x.shape[1]
@@ -85,12 +84,12 @@ def prediction(model, method, factor, x):
             return images.resize(outputs, factor * size) if outputs.ndim == 4 else outputs
 
         return run
-    if method == "rescaled":
-        prepared = keras_njet.rescale(model, factor)
-    elif method == "scale channels":
-        prepared = keras_njet.ScaleChannels(model, any_size.CHANNELS)
-    else:
-        prepared = keras_njet.rescale(model, 1.0)  # a copy, whose compiled function is of this size alone
+    prepare = {
+        "as it is": lambda model, _: rescaled(model, 1.0),  # a copy, whose compiled function is of this size alone
+        "rescaled": rescaled,
+        "scale channels": scale_channels,
+    }
+    prepared = prepare[method](model, factor)
     return lambda: prepared.predict_on_batch(enlarged)
 
 

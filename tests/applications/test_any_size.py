@@ -1,7 +1,6 @@
 """Guards the study of networks that are tested at other sizes: it runs, and reports what it measured."""
 
 import json
-import types
 
 import keras
 import numpy as np
@@ -9,8 +8,7 @@ import pytest
 
 from applications import any_size
 from keras_njet import NJetConv2D
-from keras_njet.applications import NIN, NJetNIN
-from tests.helpers import DATA, on_torch, results_of, run, skip_without, to_numpy
+from tests.helpers import DATA, on_torch, results_of, run, skip_without
 
 
 @on_torch
@@ -60,17 +58,6 @@ def test_options_of_a_training_are_refused_where_nothing_is_trained(option, caps
     assert "expected no options of a training with --released" in capsys.readouterr().err
 
 
-def test_the_last_convolution_and_its_normalisation_are_tuned_and_nothing_else():
-    model = NIN(weights=None, width=0.125, input_shape=(None, None, 1), classifier_activation=None)
-    variables = [variable for variable in model.variables if "seed" not in variable.path]
-    before = {variable.path: to_numpy(variable).copy() for variable in variables}
-    x = np.random.default_rng(0).normal(size=(20, 28, 28, 1)).astype("float32")
-    any_size.tune_last_layer(model, x, np.arange(20) % 10)
-    changed = {variable.path for variable in variables if (before[variable.path] != to_numpy(variable)).any()}
-    assert changed == {path for path in before if path.startswith("top")}
-    assert {path.split("/")[0] for path in changed} == {"top_conv", "top_bn"}
-
-
 def test_options_of_the_training_reach_the_network_that_is_evaluated(tmp_path):
     given = ["--dataset", "cifar10", "--order", "2", "--subsample-rate", "2", "--dropout", "0.1", "--out", tmp_path]
     recipe = any_size.recipe_of("NJetNIN", any_size.parse_arguments(given), seed=0)
@@ -78,26 +65,6 @@ def test_options_of_the_training_reach_the_network_that_is_evaluated(tmp_path):
     layers = [layer for layer in njet.layers if isinstance(layer, NJetConv2D)]
     assert {(layer.order, layer.subsample_rate) for layer in layers} == {(2, 2.0)}
     assert {layer.rate for layer in njet.layers if isinstance(layer, keras.layers.Dropout)} == {0.1}
-
-
-def test_batch_statistics_of_the_first_layer_alone():
-    model = NJetNIN(weights=None, width=0.125, input_shape=(None, None, 1), classifier_activation=None)
-    images = np.random.default_rng(0).normal(size=(20, 28, 28, 1)).astype("float32")
-    data = types.SimpleNamespace(statistics=lambda factor: images)
-    found = {
-        method: [
-            to_numpy(layer.moving_mean)
-            for layer in any_size.prepare(model, method, 1.0, data, seed=0).layers
-            if isinstance(layer, keras.layers.BatchNormalization)
-        ]
-        for method in ("rescaled", "rescaled, statistics of the first layer", "rescaled, statistics")
-    }
-    old, first, new = found.values()
-    np.testing.assert_array_equal(first[0], new[0])
-    assert np.abs(first[0] - old[0]).max() > 1e-3
-    for one, other, third in zip(old[1:], first[1:], new[1:], strict=True):
-        np.testing.assert_array_equal(other, one)
-        assert np.abs(third - one).max() > 1e-3
 
 
 def test_what_the_study_sets_itself_is_refused():
