@@ -27,7 +27,8 @@ def converted(model, factor):
     """N-Jet layers in the place of convolutions, rescaled."""
     import keras_njet
 
-    return keras_njet.rescale(keras_njet.convert(model, order=6, max_error=1.0), factor, rescale_pooling=False)
+    njet = keras_njet.convert(model, order=6, learn_sigma=False, max_error=1.0)
+    return keras_njet.rescale(njet, factor, rescale_pooling=False)
 
 
 def rescaled(model, factor):

@@ -36,10 +36,10 @@ def max_sigma(value) -> float | str | None:
     return positive("max_sigma", value)
 
 
-def share(name: str, value) -> float:
-    """A number of at least 0 and below 1."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < 1:
-        raise ValueError(f"`{name}` must be a number of at least 0 and below 1. Received: {name}={value!r}")
+def share(name: str, value, below: float = 1) -> float:
+    """A number of at least 0 and below 1, or another number."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < below:
+        raise ValueError(f"`{name}` must be a number of at least 0 and below {below}. Received: {name}={value!r}")
     return float(value)
 
 

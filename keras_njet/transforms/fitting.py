@@ -56,6 +56,7 @@ def fit_filters(
     sigma=None,
     sigma_sharing: str = "layer",
     isotropic: bool = True,
+    margin: float = 0.0,
 ):
     """Approximates filters by an N-Jet: coefficients by least squares, the scale by a search (section III-B, figure 3).
 
@@ -80,6 +81,9 @@ def fit_filters(
         isotropic: Whether all axes have the same scale. If False, there is a σ for each axis, in the order of the axes
             of the array: (depth, height, width). Together with "filter", each filter is searched for by itself, which
             takes some tenths of a second in three dimensions. Defaults to True.
+        margin: Number of at least 0 and below ½, in pixels: how far kσ, half the width of a filter, stays from the
+            whole numbers, where filters gain or lose pixels. The best scale often lies right there, and a σ that is
+            learned then changes the filters with its first step. Defaults to 0.
 
     Returns:
         A `FittedFilters`.
@@ -97,6 +101,7 @@ def fit_filters(
     order = _arguments.integer("order", order, least=0)
     extent = _arguments.positive("extent", extent)
     _arguments.one_of("sigma_sharing", sigma_sharing, ("layer", "filter"))
+    margin = _arguments.share("margin", margin, below=0.5)
     filters = _arguments.finite_numbers(kernels)
     if filters is None or not 3 <= filters.ndim <= 5:
         received = f".shape={tuple(kernels.shape)}" if hasattr(kernels, "shape") else f"={kernels!r}"
@@ -110,9 +115,9 @@ def fit_filters(
     if sigma is not None:
         found = np.tile(_given(sigma, axes, isotropic), (len(parts), 1))
     elif isotropic:
-        found = _search(parts, order, extent, refine=sigma_sharing == "layer")
+        found = _search(parts, order, extent, margin, refine=sigma_sharing == "layer")
     else:
-        found = np.stack([_search_each_axis(part, order, extent) for part in parts])
+        found = np.stack([_search_each_axis(part, order, extent, margin) for part in parts])
     own = [max(filter_radius(float(one), extent) for one in along) for along in found.T]
     radii = np.maximum(_radii(kernels), own)
     fits = [_fit(part, sigmas, order, extent, radii) for part, sigmas in zip(parts, found, strict=True)]
@@ -134,27 +139,27 @@ def _given(sigma, axes, isotropic):
     return np.broadcast_to(sigmas, axes)
 
 
-def _search(parts, order, extent, refine):
+def _search(parts, order, extent, margin, refine):
     """The best scale of each part of the filters, the same along all axes: an array of shape (parts, axes)."""
     radii = _radii(parts[0])
     best_of = _comparison(parts, order, extent, _TIE)
-    grid = _grid(max(radii), extent)
+    grid = _grid(max(radii), extent, margin)
 
     def best_on(grid):
         return best_of(np.repeat(grid[:, None], len(radii), axis=1))
 
     best = best_on(grid)
     for _ in range(2 if refine else 0):
-        grid = _finer(grid, best[0])
+        grid = _with_margin(_finer(grid, best[0]), extent, margin)
         best = best_on(grid)
     return np.repeat(grid[best][:, None], len(radii), axis=1)
 
 
-def _search_each_axis(kernels, order, extent):
+def _search_each_axis(kernels, order, extent, margin):
     """The best scales of filters, one for each axis: an array of shape (axes,)."""
-    (sigmas,) = _search([kernels], order, extent, refine=True)
+    (sigmas,) = _search([kernels], order, extent, margin, refine=True)
     best_of = _comparison([kernels], order, extent, _TIE_OF_AXES)
-    grids = [_grid(radius, extent) for radius in _radii(kernels)]
+    grids = [_grid(radius, extent, margin) for radius in _radii(kernels)]
     for _ in range(3):
         grids = [np.union1d(grid, sigma) for grid, sigma in zip(grids, sigmas, strict=True)]
         for _ in range(_SWEEPS):
@@ -166,20 +171,29 @@ def _search_each_axis(kernels, order, extent):
             if np.array_equal(sigmas, before):
                 break
         grids = [_finer(grid, np.searchsorted(grid, sigma)) for grid, sigma in zip(grids, sigmas, strict=True)]
+        grids = [_with_margin(grid, extent, margin) for grid in grids]
     return sigmas
 
 
-def _grid(radius, extent):
+def _grid(radius, extent, margin):
     """The scales that are compared first, from the smallest to the largest."""
     least, most = 0.25, 2.0 * radius + 1.0
     sigmas = np.geomspace(least, most, 1 + int(np.ceil(_STEPS_AN_OCTAVE * np.log2(most / least))))
-    whole = np.arange(1, int(extent * most) + 1) / extent  # the largest scales for each size of the support
-    return np.unique(np.concatenate([sigmas, whole[whole > least]]))
+    whole = np.arange(1, int(extent * most) + 1)
+    ends = np.concatenate([whole - margin, whole + margin]) / extent  # of the scales that give filters of a size
+    return _with_margin(np.union1d(sigmas, ends[ends > least]), extent, margin)
+
+
+def _with_margin(sigmas, extent, margin):
+    """Those of the scales at which filters keep their size while kσ changes by less than the margin."""
+    half_widths = extent * sigmas
+    changes_at = np.maximum(np.round(half_widths), 1.0)
+    return sigmas[np.abs(half_widths - changes_at) >= margin * (1.0 - 1e-9)]
 
 
 def _finer(grid, best):
-    """A finer grid around the scale with an index."""
-    return np.linspace(grid[max(0, best - 1)], grid[min(len(grid) - 1, best + 1)], 33)
+    """A finer grid around the scale with an index, which it holds."""
+    return np.union1d(grid[best], np.linspace(grid[max(0, best - 1)], grid[min(len(grid) - 1, best + 1)], 33))
 
 
 def _comparison(parts, order, extent, tie):

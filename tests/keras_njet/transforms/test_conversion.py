@@ -52,6 +52,31 @@ def test_a_converted_convolution_has_its_outputs(size, arguments, data_format):
     assert_same_predictions(model, converted, *shape)
 
 
+@pytest.mark.parametrize(("size", "order"), [(3, 4), (5, 8)])
+def test_filters_keep_their_size_as_scales_begin_to_grow(size, order):
+    model = keras.Sequential([keras.Input((12, 12, 2)), keras.layers.Conv2D(4, size, padding="same", name="conv")])
+    changes = {}
+    for margin in (0.0, 0.1):
+        layer = convert(model, order, margin=margin).get_layer("conv")
+        before = to_numpy(layer.kernel)
+        layer.sigma = 1.01 * layer.initial_sigma
+        after = to_numpy(layer.kernel)
+        assert len(before) == size
+        assert len(after) == (size if margin else size + 2)
+        border = (len(after) - size) // 2
+        before = np.pad(before, [(border, border), (border, border), (0, 0), (0, 0)])
+        changes[margin] = np.linalg.norm(after - before)
+    assert changes[0.1] < changes[0.0]
+
+
+def test_scales_that_are_not_learned_need_no_margin():
+    model = keras.Sequential([keras.Input((12, 12, 2)), keras.layers.Conv2D(4, 5, padding="same", name="conv")])
+    sigma = {
+        learned: convert(model, 8, learn_sigma=learned, return_report=True)[1][0].sigma for learned in (False, True)
+    }
+    assert sigma == pytest.approx({False: 1.0, True: 0.95})
+
+
 @pytest.mark.parametrize("strides", [1, 2])
 @pytest.mark.parametrize("padding", ["same", "valid"])
 def test_a_converted_depthwise_convolution_has_its_outputs(strides, padding):
@@ -108,7 +133,7 @@ def test_filters_of_unequal_sizes_are_met_better_by_a_sigma_for_each_axis(layer,
     for isotropic in (True, False):
         converted, (row,) = convert(model, isotropic=isotropic, max_error=1.0, return_report=True)
         twin = converted.layers[0]
-        fitted = fit_filters(layer.kernel, order=4, isotropic=isotropic)
+        fitted = fit_filters(layer.kernel, order=4, isotropic=isotropic, margin=0.1)
         np.testing.assert_allclose(to_numpy(twin.sigma), fitted.sigma, rtol=1e-5)
         assert row.sigma == pytest.approx(np.max(fitted.sigma))
         assert row.error == pytest.approx(fitted.error)
@@ -196,7 +221,7 @@ def test_models_in_models_and_shared_layers():
 def test_the_report_is_that_of_the_fit():
     model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(8, 7, padding="same", name="conv")])
     converted, (row,) = convert(model, order=3, max_error=1.0, return_report=True)
-    fitted = fit_filters(model.get_layer("conv").kernel, order=3)
+    fitted = fit_filters(model.get_layer("conv").kernel, order=3, margin=0.1)
     twin = converted.get_layer("conv")
     assert (row.name, row.kernel_size, row.new_kernel_size) == ("conv", (7, 7), twin.kernel_size)
     assert row.error == pytest.approx(fitted.error)
@@ -222,10 +247,10 @@ def test_each_filter_may_have_its_sigma():
     apart, report = convert(model, sigma_sharing="filter", max_error=1.0, return_report=True)
     for row in report:
         twin, kernel = apart.get_layer(row.name), to_numpy(model.get_layer(row.name).kernel)
-        fitted = fit_filters(kernel.reshape(5, 5, -1, 4), order=4, sigma_sharing="filter")
+        fitted = fit_filters(kernel.reshape(5, 5, -1, 4), order=4, sigma_sharing="filter", margin=0.1)
         np.testing.assert_allclose(to_numpy(twin.sigma), fitted.sigma, rtol=1e-5)
         assert row.error == pytest.approx(fitted.error)
-        assert row.error < fit_filters(kernel.reshape(5, 5, -1, 4), order=4).error
+        assert row.error < fit_filters(kernel.reshape(5, 5, -1, 4), order=4, margin=0.1).error
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
@@ -239,7 +264,7 @@ def test_a_dilated_convolution_becomes_one_of_larger_sigma(padding):
     with pytest.raises(ValueError, match="convert"):
         convert(model)
     twin = convert(model, undilate=True).get_layer("conv")
-    assert float(to_numpy(twin.sigma)) == pytest.approx(3 * fit_filters(kernel, 4).sigma)
+    assert float(to_numpy(twin.sigma)) == pytest.approx(3 * fit_filters(kernel, 4, margin=0.1).sigma)
     expected, found = to_numpy(model(smooth)), to_numpy(twin(smooth))
     assert found.shape == expected.shape
     inner = (slice(None), slice(4, -4), slice(4, -4))

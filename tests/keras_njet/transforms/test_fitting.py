@@ -78,6 +78,26 @@ def test_the_error_is_the_smallest_that_scipy_finds():
     assert fitted.error <= min(error(sigma) for sigma in np.linspace(0.5, 6.0, 200)) * (1 + 1e-4)
 
 
+@given(size=st.integers(2, 12), order=st.integers(0, 8), extent=st.floats(1.0, 6.0), margin=st.floats(0.0, 0.49))
+@settings(max_examples=20, deadline=None)
+def test_filters_keep_their_size_within_the_margin(size, order, extent, margin):
+    kernels = np.random.default_rng(size).normal(size=(size, size, 1, 2))
+    change = max(0.0, margin - 1e-3) / extent  # ⌈kσ⌉ is rounded down where kσ is a whole number, but for rounding
+    for sharing in ("layer", "filter"):
+        for sigma in np.ravel(fit_filters(kernels, order, extent, sigma_sharing=sharing, margin=margin).sigma):
+            smaller, larger = max(float(sigma) - change, 1e-3), float(sigma) + change
+            assert filter_radius(smaller, extent) == filter_radius(larger, extent)
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.1, 0.4])
+def test_a_margin_is_as_wide_as_was_asked_for_and_not_wider(margin):
+    kernels = RNG.normal(size=(5, 5, 2, 3))  # which order 8 meets exactly at many scales, of which it takes the largest
+    for isotropic in (True, False):
+        fitted = fit_filters(kernels, order=8, isotropic=isotropic, margin=margin)
+        assert fitted.sigma == pytest.approx((2 - margin) / 2)
+        assert fitted.error < 1e-6
+
+
 def test_it_is_at_least_as_good_as_a_thousand_steps_of_adam():
     kernels = gabor_filters(filters=4)
     target = np.pad(kernels, ((10, 10), (10, 10), (0, 0), (0, 0))).reshape(31 * 31, -1)
