@@ -31,6 +31,7 @@ def parse_arguments(given=None):
     parser.add_argument("--test-images", type=int, help="number of test images, from the first on; default: all")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="of Adam")
     parser.add_argument("--fixed-sigma", action="store_true", help="keep the scales that fit the filters")
+    parser.add_argument("--margin", type=float, default=0.1, help="of `convert`; default: %(default)s")
     return parser.read(given)
 
 
@@ -74,6 +75,7 @@ def measure(arguments):
                 sigma_sharing=sharing,
                 max_error=1.0,
                 return_report=True,
+                margin=arguments.margin,
             )
             row = {
                 "order": order,
