@@ -112,14 +112,14 @@ def train_and_evaluate(name, arguments, seed):
     keras.config.set_dtype_policy("float32")
     model = make_model(name, arguments.dataset if arguments.released else recipe.out / "model.weights.h5", recipe)
     data = Data(arguments)
-    methods = {title: method for title, method in METHODS[name].items() if title in arguments.methods}
+    methods = {each: method for each, method in METHODS[name].items() if each in arguments.methods}
     starts = starting_networks(methods, model, data, seed, arguments.channel_epochs)
-    found = {title: {} for title in methods}
+    found = {each: {} for each in methods}
     for factor in arguments.factors:
-        for title, method in methods.items():
-            accuracy = evaluate(starts[title], method, factor, data, seed)
-            found[title][f"{factor:.3g}"] = {"accuracy": accuracy}
-            print(f"  ×{factor:.2f} {title}: {accuracy:.4f}", flush=True)
+        for each, method in methods.items():
+            accuracy = evaluate(starts[each], method, factor, data, seed)
+            found[each][f"{factor:.3g}"] = {"accuracy": accuracy}
+            print(f"  ×{factor:.2f} {each}: {accuracy:.4f}", flush=True)
     return {**known, "methods": found}
 
 

@@ -2,8 +2,8 @@
 
 import dataclasses
 import functools
-import typing
 import warnings
+from collections.abc import Callable
 
 BATCH_SIZE = 100
 CHANNELS = tuple(2.0 ** (half / 2) for half in range(5))
@@ -141,9 +141,9 @@ class Method:
         resizes: Whether images are resized back to the size of the training.
     """
 
-    prepare: typing.Callable = as_it_is
-    finish: typing.Callable | None = None
-    start: typing.Callable | None = None
+    prepare: Callable = as_it_is
+    finish: Callable | None = None
+    start: Callable | None = None
     resizes: bool = False
 
     def prepared(self, start, data, factor, seed):

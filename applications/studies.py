@@ -2,7 +2,7 @@
 
 import dataclasses
 import shlex
-import typing
+from collections.abc import Callable
 
 FILTER_SIZES = ((3, 3, 3), (5, 5, 3), (5, 5, 5), (7, 7, 7), (9, 9, 9))
 ARCHITECTURES = ("NIN", "AllCNN", "ResNet32", "ResNet110", "EfficientNetB0")
@@ -23,7 +23,7 @@ class Study:
         needs_files: Whether the data must be given by --data-dir.
     """
 
-    networks: typing.Callable
+    networks: Callable
     segments: bool = False
     quick: str = QUICK_IMAGES
     over: str | None = None

@@ -84,12 +84,10 @@ def prediction(model, method, factor, x):
             return images.resize(outputs, factor * size) if outputs.ndim == 4 else outputs
 
         return run
-    prepare = {
-        "as it is": lambda model, _: rescaled(model, 1.0),  # a copy, whose compiled function is of this size alone
-        "rescaled": rescaled,
-        "scale channels": scale_channels,
-    }
-    prepared = prepare[method](model, factor)
+    if method == "scale channels":
+        prepared = scale_channels(model, factor)
+    else:
+        prepared = rescaled(model, factor if method == "rescaled" else 1.0)  # a copy: it compiles for this size alone
     return lambda: prepared.predict_on_batch(enlarged)
 
 

@@ -37,7 +37,7 @@ def max_sigma(value) -> float | str | None:
 
 
 def share(name: str, value, below: float = 1) -> float:
-    """A number of at least 0 and below 1, or another number."""
+    """A number of at least 0 and below `below`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < below:
         raise ValueError(f"`{name}` must be a number of at least 0 and below {below}. Received: {name}={value!r}")
     return float(value)

@@ -99,10 +99,10 @@ def convert(
             that are not as high as they are wide. Defaults to True.
         max_error: Largest relative error of a layer's filters that is accepted, a number above 0. Defaults to 0.5.
         return_report: Whether to return a report, too. It is logged in any case. Defaults to False.
-        margin: Number of at least 0 and below ½, in pixels: how far kσ, half the width of a filter, stays from the
-            whole numbers, where filters gain or lose pixels. Without it, training may change the filters with its first
-            step. The fit is a little less close, except where it is exact. Only where scales are learned. Defaults to
-            0.1.
+        margin: Number of at least 0 and below ½, in pixels before dilation: how far at least kσ, half the width of a
+            filter, stays from the whole numbers, where filters gain or lose pixels. With 0, the first step of training
+            may add pixels to the filters, which changes the outputs abruptly. With a margin the fit is less close where
+            it is not exact. Without effect with `learn_sigma=False`. Defaults to 0.1.
 
     Returns:
         A new model; with `return_report`, the pair of it and a list with a `ConvertedLayer` for
@@ -122,6 +122,7 @@ def convert(
     """
     _arguments.positive("max_error", max_error)
     _arguments.one_of("sigma_sharing", sigma_sharing, ("layer", "filter"))
+    margin = _arguments.share("margin", margin, below=0.5)
     check_graph(model)
     chosen = _chosen(_layers_of_graph(model), layers, undilate, model.name)
     scales = {
@@ -130,7 +131,7 @@ def convert(
         "sigma_sharing": sigma_sharing,
         "isotropic": isotropic,
     }
-    margin = _arguments.share("margin", margin, below=0.5) if learn_sigma else 0.0
+    margin = margin if learn_sigma else 0.0
     twins = {id(layer): _Twin.of(layer, order, extent, scales, margin, max_error) for layer in chosen}
     converted = _Conversion(twins).rebuild(model)
     report = [twins[id(layer)].take_weights(layer) for layer in chosen]

@@ -81,9 +81,10 @@ def fit_filters(
         isotropic: Whether all axes have the same scale. If False, there is a σ for each axis, in the order of the axes
             of the array: (depth, height, width). Together with "filter", each filter is searched for by itself, which
             takes some tenths of a second in three dimensions. Defaults to True.
-        margin: Number of at least 0 and below ½, in pixels: how far kσ, half the width of a filter, stays from the
-            whole numbers, where filters gain or lose pixels. The best scale often lies right there, and a σ that is
-            learned then changes the filters with its first step. Defaults to 0.
+        margin: Number of at least 0 and below ½, in pixels: how far at least kσ, half the width of a filter, stays from
+            the whole numbers, where filters gain or lose pixels. The best scale often lies right there, and a σ that is
+            learned then changes the filters abruptly as soon as it grows. Without effect where `sigma` is given.
+            Defaults to 0.
 
     Returns:
         A `FittedFilters`.
@@ -181,14 +182,14 @@ def _grid(radius, extent, margin):
     sigmas = np.geomspace(least, most, 1 + int(np.ceil(_STEPS_AN_OCTAVE * np.log2(most / least))))
     whole = np.arange(1, int(extent * most) + 1)
     ends = np.concatenate([whole - margin, whole + margin]) / extent  # of the scales that give filters of a size
-    return _with_margin(np.union1d(sigmas, ends[ends > least]), extent, margin)
+    return _with_margin(np.union1d(sigmas, ends[(ends > least) & (ends <= most)]), extent, margin)
 
 
 def _with_margin(sigmas, extent, margin):
     """Those of the scales at which filters keep their size while kσ changes by less than the margin."""
     half_widths = extent * sigmas
     changes_at = np.maximum(np.round(half_widths), 1.0)
-    return sigmas[np.abs(half_widths - changes_at) >= margin * (1.0 - 1e-9)]
+    return sigmas[np.abs(half_widths - changes_at) >= margin - 1e-9]
 
 
 def _finer(grid, best):

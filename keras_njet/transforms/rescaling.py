@@ -133,8 +133,8 @@ def rescale(
     on it mean the same as before. All other sizes are rounded to whole pixels, half a pixel up.
 
     Other convolutions larger than a pixel can't be rescaled: `rescale(convert(model, order=6, learn_sigma=False), 2.0)`
-    converts them first. Rescaling by 1 / factor gives the original: up to the rounding of σ, and that of sizes if the
-    factor is below 1.
+    converts them first; scales that are not to be learned fit most closely. Rescaling by 1 / factor gives the original:
+    up to the rounding of σ, and that of sizes if the factor is below 1.
 
     Args:
         model: Functional or sequential Keras model that has been built, with N-Jet layers. It is not changed. The new

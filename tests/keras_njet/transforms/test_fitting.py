@@ -278,6 +278,8 @@ def test_filters_of_zeros_have_no_error():
         (np.ones((3, 3, 1, 1)), {"sigma": (1.0, 2.0)}, r"sigma=\(1.0, 2.0\), isotropic=True"),
         (np.ones((3, 1, 1)), {"sigma": (1.0, 2.0), "isotropic": False}, r"sigma=\(1.0, 2.0\), isotropic=False"),
         (np.ones((3, 3, 1, 1)), {"sigma_sharing": "input"}, "sigma_sharing='input'"),
+        (np.ones((3, 3, 1, 1)), {"margin": 0.5}, "margin=0.5"),
+        (np.ones((3, 3, 1, 1)), {"margin": -0.1}, "margin=-0.1"),
     ],
 )
 def test_errors(kernels, arguments, received):
