@@ -51,21 +51,17 @@ def scale_channels(model, factor):
     return keras_njet.ScaleChannels(model, CHANNELS)
 
 
-def adapt(prepared, data, factor):
+def with_statistics(prepared, data, factor, seed=None):
     """Takes the batch statistics of enlarged images."""
     import keras_njet
 
     keras_njet.adapt_batch_statistics(prepared, data.statistics(factor), batch_size_at(factor), verbose=0)
 
 
-def with_statistics(prepared, data, factor, seed):
-    adapt(prepared, data, factor)
-
-
 def with_statistics_of_the_first_layer(prepared, data, factor, seed):
     """Takes the statistics of enlarged images where the smallest filters are, and nowhere else."""
     kept = [(layer, layer.get_weights()) for layer in normalizations(prepared)[1:]]
-    adapt(prepared, data, factor)
+    with_statistics(prepared, data, factor)
     for layer, weights in kept:
         layer.set_weights(weights)
 
@@ -74,10 +70,10 @@ def with_the_last_layer_tuned(prepared, data, factor, seed):
     """Tunes the last layer between two recomputations of batch statistics."""
     import keras
 
-    adapt(prepared, data, factor)
+    with_statistics(prepared, data, factor)
     keras.utils.set_random_seed(seed)
     tune_last_layer(prepared, *data.to_tune_on(factor))
-    adapt(prepared, data, factor)
+    with_statistics(prepared, data, factor)
 
 
 def tune_last_layer(model, x, y):
@@ -93,7 +89,7 @@ def tune_last_layer(model, x, y):
 def integrated_with_statistics(model, data, seed, epochs):
     """A copy of a network that needs no statistics of each size: its filters are integrated over pixels."""
     copy = integrated(model, 1.0)
-    adapt(copy, data, 1.0)
+    with_statistics(copy, data, 1.0)
     return copy
 
 

@@ -151,7 +151,7 @@ def _search(parts, order, extent, margin, refine):
 
     best = best_on(grid)
     for _ in range(2 if refine else 0):
-        grid = _with_margin(_finer(grid, best[0]), extent, margin)
+        grid = _finer(grid, best[0], extent, margin)
         best = best_on(grid)
     return np.repeat(grid[best][:, None], len(radii), axis=1)
 
@@ -171,8 +171,8 @@ def _search_each_axis(kernels, order, extent, margin):
                 sigmas = candidates[best_of(candidates)[0]]
             if np.array_equal(sigmas, before):
                 break
-        grids = [_finer(grid, np.searchsorted(grid, sigma)) for grid, sigma in zip(grids, sigmas, strict=True)]
-        grids = [_with_margin(grid, extent, margin) for grid in grids]
+        places = [np.searchsorted(grid, sigma) for grid, sigma in zip(grids, sigmas, strict=True)]
+        grids = [_finer(grid, place, extent, margin) for grid, place in zip(grids, places, strict=True)]
     return sigmas
 
 
@@ -192,9 +192,10 @@ def _with_margin(sigmas, extent, margin):
     return sigmas[np.abs(half_widths - changes_at) >= margin - 1e-9]
 
 
-def _finer(grid, best):
+def _finer(grid, best, extent, margin):
     """A finer grid around the scale with an index, which it holds."""
-    return np.union1d(grid[best], np.linspace(grid[max(0, best - 1)], grid[min(len(grid) - 1, best + 1)], 33))
+    around = np.linspace(grid[max(0, best - 1)], grid[min(len(grid) - 1, best + 1)], 33)
+    return _with_margin(np.union1d(grid[best], around), extent, margin)
 
 
 def _comparison(parts, order, extent, tie):
