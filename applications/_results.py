@@ -60,7 +60,10 @@ def main(arguments, measure, report=None):
 
 
 def earlier(folder, ours):
-    """The results of a run with our configuration, None if it has not ended; an error if the folder has others."""
+    """The results of a run with our configuration, None if it has not ended; an error if the folder has others.
+
+    A run of fewer seeds is ours, too: it has not ended.
+    """
     begun, ended = folder / CONFIGURATION, folder / "results.json"
     results = _read(ended, dict) if ended.exists() else None
     if begun.exists():
@@ -70,15 +73,28 @@ def earlier(folder, ours):
     else:
         theirs = {} if folder.exists() and any(folder.iterdir()) else ours
     other = {name: theirs.get(name) for name in ours if name not in theirs or theirs[name] != ours[name]}
+    more_seeds = "seeds" in other and "seeds" in theirs and theirs["seeds"] < ours["seeds"]
+    if more_seeds:
+        del other["seeds"]
     if other:
         raise ValueError(
             f"The folder holds another run, with {other}. Give another --out, or remove it. "
             f"Received: out={str(folder)!r}, {', '.join(f'{name}={ours[name]!r}' for name in other)}"
         )
+    if results is not None and more_seeds:
+        reopen(folder, results)
+        results = None
     if results is None:
         folder.mkdir(parents=True, exist_ok=True)
         _write(begun, ours)
     return results
+
+
+def reopen(folder, results):
+    """Makes a run that has ended one that goes on, with the rows that it has."""
+    known = {name: results[name] for name in origin()}
+    _write(folder / ROWS, [{**row, "origin": row.get("origin", known)} for row in results["runs"]])
+    (folder / "results.json").unlink()
 
 
 def collect(arguments, networks):
@@ -90,7 +106,8 @@ def collect(arguments, networks):
             returns a dictionary of what is known of it.
 
     Returns:
-        A row for each seed and network: its labels, the seed and what the function returned.
+        A row for each seed and network: its labels, the seed, what the function returned, and its origin: with which
+        versions it was trained, on which processor, from which commit.
     """
     rows = so_far(arguments)
     for seed in range(arguments.seeds):
@@ -100,7 +117,7 @@ def collect(arguments, networks):
                 continue
             names = ", ".join(str(each) for each in labels.values())
             print(f"\n[seed {seed} of {arguments.seeds}, {position} of {len(networks)}] {names}", flush=True)
-            rows.append({**label, **train(seed)})
+            rows.append({**label, **train(seed), "origin": origin()})
             _write(arguments.out / ROWS, rows)
     return rows
 
@@ -131,13 +148,12 @@ def recorded(results, **others):
 
 def provenance(arguments):
     """How figures came about: what was run, with what, on what."""
-    return {
-        "command": arguments.command,
-        "configuration": configuration(arguments),
-        "versions": versions(),
-        "processor": processor(),
-        "commit": commit(),
-    }
+    return {"command": arguments.command, "configuration": configuration(arguments), **origin()}
+
+
+def origin():
+    """With what, on what and from which files this process computes."""
+    return {"versions": versions(), "processor": processor(), "commit": commit()}
 
 
 def versions():

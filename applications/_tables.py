@@ -24,17 +24,27 @@ def deviation(values):
 
 def footnote(results):
     """How the figures of a table came about."""
-    configuration, versions = results["configuration"], results["versions"]
-    lines = []
+    configuration, lines = results["configuration"], []
     if "seeds" in configuration:
         several = configuration["seeds"] > 1
         lines += [f"Mean ± standard deviation over {configuration['seeds']} seeds." if several else "One seed.", ""]
     minutes = sum(row.get("seconds", 0.0) for row in results["runs"]) / 60
     duration = f"{minutes:.1f} minutes of training on " if minutes else ""
-    lines.append(
-        f"Command: `{results['command']}`; {duration}{results['processor']}; Python {versions['python']}, "
-        f"keras {versions['keras']} on {versions['backend']}; commit {results['commit']}."
-    )
+    lines.append(f"Command: `{results['command']}`; {duration}{'; and on '.join(origins(results))}.")
     if configuration.get("quick"):
         lines += ["", "A quick run: these figures say nothing about the networks."]
     return "\n".join(lines) + "\n"
+
+
+def origins(results):
+    """The processors, versions and commits of all rows: several, if a run was ended elsewhere than it was begun."""
+    found = []
+    for row in results["runs"] or [{}]:
+        made = row.get("origin", results)
+        versions = made["versions"]
+        text = (
+            f"{made['processor']}; Python {versions['python']}, keras {versions['keras']} on {versions['backend']}; "
+            f"commit {made['commit']}"
+        )
+        found += [] if text in found else [text]
+    return found

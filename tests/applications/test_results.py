@@ -136,6 +136,27 @@ def test_an_interrupted_study_goes_on(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["configuration.json", "results.json"]
 
 
+def test_a_study_that_has_ended_goes_on_with_more_seeds(tmp_path):
+    def measure(given):
+        return {"runs": _results.collect(given, [({"name": "a"}, lambda seed: trained.append(seed) or {})])}
+
+    trained = []
+    first = _results.run(arguments(tmp_path, seeds=2, epochs=3), measure)
+    elsewhere = {**first, "processor": "another, 4 cores", "commit": "an earlier one"}
+    for row in elsewhere["runs"]:
+        del row["origin"]  # as in files of earlier versions
+    (tmp_path / "results.json").write_text(json.dumps(elsewhere))
+    second = _results.run(arguments(tmp_path, seeds=3, epochs=3), measure)
+    assert trained == [0, 1, 2]
+    assert second["configuration"] == {"seeds": 3, "epochs": 3}
+    origins = [(row["origin"]["processor"], row["origin"]["commit"]) for row in second["runs"]]
+    assert origins == [("another, 4 cores", "an earlier one")] * 2 + [(_results.processor(), _results.commit())]
+    for fewer_or_another in ({"seeds": 2, "epochs": 3}, {"seeds": 4, "epochs": 2}):
+        with pytest.raises(ValueError, match="holds another run"):
+            _results.run(arguments(tmp_path, **fewer_or_another), measure)
+    assert trained == [0, 1, 2]
+
+
 def test_options_that_earlier_runs_did_not_have_get_their_values(tmp_path):
     (tmp_path / "results.json").write_text('{"configuration": {"width": 16}}')
     recorded = _results.recorded(tmp_path, data_dir="here")

@@ -35,6 +35,17 @@ def test_the_footnote_says_how_figures_came_about():
     assert "; abacus; Python 3" in _tables.footnote(results_of([{}]))  # where nothing is trained
 
 
+def test_the_footnote_names_every_place_where_rows_were_trained():
+    ours = results_of([])
+    here = {name: ours[name] for name in ("versions", "processor", "commit")}
+    there = {**here, "processor": "slide rule"}
+    rows = [{"origin": there}, {"origin": here}, {"origin": there}]
+    assert _tables.footnote(results_of(rows)) == (
+        "Command: `python it`; slide rule; Python 3, keras 4 on torch 5; commit abc; "
+        "and on abacus; Python 3, keras 4 on torch 5; commit abc.\n"
+    )
+
+
 def test_there_is_no_other_table_writer_nor_deviation():
     for path in (ROOT / "applications").rglob("*.py"):
         if path.name != "_tables.py":
