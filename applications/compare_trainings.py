@@ -70,6 +70,7 @@ def read(run):
         "configuration": results["configuration"],
         "parameters": results["metrics"]["trained_parameters"],
         "seconds": results["metrics"]["seconds"],
+        "receptive_field": results["metrics"].get("receptive_field"),
         **{name: results.get(name) for name in ("command", "processor", "commit", "versions")},
         "log": {name: [row[name] for row in log] for name in log[0]},
         "baseline_sizes": list(sizes.values()),
@@ -99,12 +100,16 @@ def layers(rows):
 
 
 def format_table(results):
-    lines = []
+    lines, has_field = [], any(row["receptive_field"] for row in results["runs"])
     for name, rows in networks(results).items():
         metrics = [_tables.mean_std([row["log"][key][-1] for row in rows], 4) for key in curves(results).values()]
         minutes = _tables.mean_std([row["seconds"] / 60 for row in rows], 0)
-        lines.append([name, len(rows), f"{rows[0]['parameters']:,}", *metrics, *scales_and_sizes(rows), minutes])
-    heads = ["network", "seeds", "parameters", *curves(results), "σ, a layer", "sizes of maps", "minutes"]
+        field = [_tables.mean_std([row["receptive_field"] for row in rows], 0)] if has_field else []
+        lines.append(
+            [name, len(rows), f"{rows[0]['parameters']:,}", *metrics, *scales_and_sizes(rows), *field, minutes]
+        )
+    field = ["receptive field"] if has_field else []
+    heads = ["network", "seeds", "parameters", *curves(results), "σ, a layer", "sizes of maps", *field, "minutes"]
     trained = [
         f"- `{row['command']}`; {row['processor']}; keras {row['versions']['keras']} on {row['versions']['backend']}; "
         f"commit {row['commit']}"

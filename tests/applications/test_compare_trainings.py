@@ -65,7 +65,17 @@ def test_trainings_for_segmentation(tmp_path):
     expected = f"{statistics.mean(test):.4f} ± {statistics.stdev(test):.4f}"
     assert njet.startswith(f"| NJetUNet, order 2, s = 4 | 2 | 78,949 | {expected} | ")
     assert f" | {min(means):.2f} to {max(means):.2f} | – | " in njet
+    fields = [json.loads((run / "results.json").read_text())["metrics"]["receptive_field"] for run in runs[2:]]
+    assert "| receptive field | minutes |" in head
+    assert f" | {statistics.mean(fields):.0f} ± {statistics.stdev(fields):.0f} | " in njet
     assert len(compare_trainings.networks(results)) == 2
+
+
+def test_u_nets_are_called_by_what_differs():
+    run = ROOT / "applications/unet/results/object_scale/UNet-s4-seed0"
+    label = compare_trainings.train_segmentation.label
+    assert label(_results.recorded(run)) == "UNet, s = 4"
+    assert label(_results.recorded(run, levels=4, kernel_size=5)) == "UNet, 4 levels, 5×5, s = 4"
 
 
 def test_an_order_that_was_not_given_is_that_of_the_network(tmp_path):

@@ -44,7 +44,7 @@ def test_fields_of_trained_networks_are_drawn(tmp_path):
 
 
 def test_runs_that_are_alike_have_the_names_of_their_folders(tmp_path):
-    common = {"dataset": "multiscale_fashion_mnist", "scale": "4", "order": None}
+    common = {"dataset": "multiscale_fashion_mnist", "scale": "4", "order": None, "levels": 3, "kernel_size": 3}
     for name, model in (("first", "NJetUNet"), ("second", "NJetUNet"), ("other", "UNet")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "results.json").write_text(json.dumps({"configuration": {**common, "model": model}}))
