@@ -2,13 +2,13 @@
 
 oneDNN, with which TensorFlow and torch convolve on a CPU, is quick with the gradient of a depthwise filter that is
 three pixels wide, however high, and several times slower per pixel if the filter is wider. So the gradient of a wide
-filter is computed in strips of three columns. The gradient of the feature map is the library's own.
+filter is computed in strips of three columns.
 """
 
 import keras
 from keras import ops
 
-from keras_njet._gradients import depthwise_kernel_gradient
+from keras_njet._gradients import depthwise_input_gradient, depthwise_kernel_gradient, with_gradients
 
 _STRIP = 3
 _WITH_ONEDNN = ("tensorflow", "torch")
@@ -26,25 +26,20 @@ def depthwise_conv(x, kernel):
     """
     if kernel.shape[0] <= _STRIP or keras.config.backend() not in _WITH_ONEDNN:
         return _conv(x, kernel)
-
-    @ops.custom_gradient
-    def with_gradient(outputs, kernel):
-        def gradient(*args, upstream=None):
-            if upstream is None:
-                (upstream,) = args
-            return upstream, _kernel_gradient(x, kernel.shape[0], upstream)
-
-        return outputs, gradient
-
-    return with_gradient(_conv(x, ops.stop_gradient(kernel)), kernel)
+    return with_gradients(_conv, (_input_gradient, _kernel_gradient))(x, kernel)
 
 
 def _conv(x, kernel):
     return ops.depthwise_conv(x, kernel, padding="same", data_format="channels_last")
 
 
-def _kernel_gradient(x, size, upstream):
-    width, radius = ops.shape(x)[2], size // 2
+def _input_gradient(x, kernel, upstream):
+    return depthwise_input_gradient(kernel, upstream)
+
+
+def _kernel_gradient(x, kernel, upstream):
+    size, width = kernel.shape[0], ops.shape(x)[2]
+    radius = size // 2
     x = ops.pad(x, [[0, 0], [radius, radius], [radius, radius], [0, 0]])
     strips = []
     for column in range(0, size, _STRIP):

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from keras_njet._convolution.depthwise import depthwise_conv
-from tests.helpers import gradients, to_numpy
+from tests.helpers import gradients, on_torch, to_numpy
 
 RNG = np.random.default_rng(0)
 
@@ -25,6 +25,55 @@ def test_outputs_and_gradients_are_those_of_keras(size):
     expected = gradients(lambda x, kernel: ops.sum(weights * plain(x, kernel)), x, kernel)
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("size", [3, 5, 13])
+def test_gradients_of_gradients_are_those_of_keras(size):
+    """A penalty on the gradient of the feature map, as in the training of some generative networks."""
+    x, kernel = RNG.normal(size=(2, 8, 11, 3)).astype("float32"), RNG.normal(size=(size, size, 3, 1)).astype("float32")
+
+    def penalty(convolve):
+        def loss(x, kernel):
+            return ops.sum(ops.square(convolve(x, kernel)))
+
+        def of_both(x, kernel):
+            return sum(ops.sum(ops.square(each)) for each in differentiable_gradients(loss, x, kernel))
+
+        return gradients(of_both, x, kernel)
+
+    for ours, theirs in zip(penalty(depthwise_conv), penalty(plain), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
+
+
+def differentiable_gradients(function, *tensors):
+    """Gradients of a scalar function, which can be differentiated again."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            value = function(*tensors)
+        return tape.gradient(value, tensors)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.grad(function, argnums=(0, 1))(*tensors)
+    import torch
+
+    return torch.autograd.grad(function(*tensors), tensors, create_graph=True)
+
+
+@on_torch
+def test_the_functional_gradient_of_torch_goes_through():
+    import torch
+
+    x, kernel = torch.randn(2, 8, 11, 3), torch.randn(5, 5, 3, 1)
+    ours, keras_own = (
+        torch.func.grad(lambda x, kernel, convolve=convolve: convolve(x, kernel).square().sum(), (0, 1))(x, kernel)
+        for convolve in (depthwise_conv, plain)
+    )
+    for found, expected in zip(ours, keras_own, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
 
 
 def test_a_filter_is_trained_in_fit_with_any_batch_and_in_half_precision():
