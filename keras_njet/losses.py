@@ -19,7 +19,7 @@ class SegmentationCrossentropy(keras.losses.Loss):
         ignore_class: Integer, label of pixels that do not count, or None. Defaults to 255.
         axis: Axis of the classes in the logits, -1 or 1. Defaults to that of `keras.config.image_data_format()`.
         name: Name of the loss. Defaults to "segmentation_crossentropy".
-        **kwargs: `dtype` of the loss.
+        dtype: Dtype of the loss. Defaults to that of Keras' losses.
 
     Call arguments:
         y_true: Integer labels, `(batch, height, width)`, or with a last axis of size 1. Labels that are neither a class
@@ -40,8 +40,8 @@ class SegmentationCrossentropy(keras.losses.Loss):
     1.0986
     """
 
-    def __init__(self, class_weights=None, ignore_class=255, axis=None, name="segmentation_crossentropy", **kwargs):
-        super().__init__(name=name, **kwargs)  # a mean, which Keras shares out between devices
+    def __init__(self, class_weights=None, ignore_class=255, axis=None, name="segmentation_crossentropy", dtype=None):
+        super().__init__(name=name, dtype=dtype)  # a mean, which Keras shares out between devices
         self.class_weights = None
         if class_weights is not None:
             weights = _arguments.finite_numbers(class_weights)
@@ -64,16 +64,18 @@ class SegmentationCrossentropy(keras.losses.Loss):
                 f"Expected a weight for each of {classes} classes. Received: class_weights={self.class_weights}"
             )
         labels = ops.reshape(ops.cast(y_true, "int32"), (-1,))
+        logits = ops.cast(ops.reshape(y_pred, (-1, classes)), "float32")
         counted = ops.ones_like(labels, dtype="float32")
         if self.ignore_class is not None:
             ignored = ops.equal(labels, self.ignore_class)
             counted = ops.cast(ops.logical_not(ignored), "float32")
             labels = ops.where(ignored, 0, labels)
+            logits = ops.where(ops.expand_dims(ignored, 1), 0.0, logits)  # which may be infinite
         unknown = ops.logical_or(labels < 0, labels >= classes)
         labels = ops.where(unknown, 0, labels)
         if self.class_weights is not None:
             counted = counted * ops.take(ops.convert_to_tensor(self.class_weights, "float32"), labels, axis=0)
-        log_probabilities = ops.log_softmax(ops.cast(ops.reshape(y_pred, (-1, classes)), "float32"))
+        log_probabilities = ops.log_softmax(logits)
         losses = -ops.squeeze(ops.take_along_axis(log_probabilities, ops.expand_dims(labels, 1), axis=1), 1)
         share = ops.cast(ops.size(labels), "float32") / ops.maximum(ops.sum(counted), keras.config.epsilon())
         losses = ops.where(unknown, float("nan"), counted * losses * share)

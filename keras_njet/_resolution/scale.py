@@ -59,9 +59,13 @@ class ScaleVariable(keras.Variable):
             aggregation="only_first_replica",  # for constraints: all replicas of a model assign the same
             name=name,
         )
-        self.bound = None if largest is None else _Bound(float(np.max(sigma)), largest, unit)
+        self.bound = None if largest is None else _Bound(self._largest_initial(), largest, unit)
         self.regularizer = None if regularizer is None else _OfSigma(regularizer, unit, rate)
         self.constraint = None if constraint is self.bound is None else _OnSigma(constraint, self.bound, unit, rate)
+
+    def _largest_initial(self):
+        """The largest σ of all filters at the start; along each axis, if each has its own."""
+        return np.max(self.initial, axis=tuple(range(self.initial.ndim - 1)) if self.per_axis else None)
 
     def assign(self, value):
         value = super().assign(value)
@@ -109,7 +113,7 @@ class _Bound:
     it, 2 % if it is all of it (measured in the tests). A scale that starts larger is its own bound.
 
     Args:
-        start: The largest initial σ, in pixels.
+        start: The largest initial σ, in pixels, or one along each axis.
         largest: Number > 0 in units, or "auto".
         unit: Number > 0 in pixels, or one for each axis.
     """

@@ -208,17 +208,21 @@ class _Survey(Rebuilding):
             return self.outputs(layer, *args)
         outputs = layer.compute_output_spec(*args, **kwargs)  # of the layer itself, nothing is made
         x = next((tensor for tensor in keras.tree.flatten((args, kwargs)) if hasattr(tensor, "shape")), None)
-        if x is not None and len(x.shape) == 4 == len(outputs.shape):
-            if isinstance(layer, keras.layers.ZeroPadding2D):
-                self.padded[id(outputs)] = x, layer.padding
-            x, padding = self.padded.get(id(x), (x, None))
-            before, _ = self.strides.get(id(x), (1, x))
-            # Layer by layer: a map is rounded up at each, so the ratio of image to map would not be whole.
-            shrinks = x.shape[self.axis] / outputs.shape[self.axis]
-            after = before * round(shrinks) if shrinks > 1 else max(1, round(before * shrinks))
-            self.strides[id(outputs)] = after, outputs
-            self.places[id(layer)] = _Place(before, after, padding)
+        for output in keras.tree.flatten(outputs):
+            if x is not None and len(x.shape) == 4 == len(output.shape):
+                self.note(layer, x, output)
         return outputs
+
+    def note(self, layer, x, output):
+        if isinstance(layer, keras.layers.ZeroPadding2D):
+            self.padded[id(output)] = x, layer.padding
+        x, padding = self.padded.get(id(x), (x, None))
+        before, _ = self.strides.get(id(x), (1, x))
+        # Layer by layer: a map is rounded up at each, so the ratio of image to map would not be whole.
+        shrinks = x.shape[self.axis] / output.shape[self.axis]
+        after = before * round(shrinks) if shrinks > 1 else max(1, round(before * shrinks))
+        self.strides[id(output)] = after, output
+        self.places[id(layer)] = _Place(before, after, padding)
 
 
 class _Dilation(Rebuilding):
@@ -250,7 +254,8 @@ class _Dilation(Rebuilding):
 
 
 def _filter_size(layer):
-    return getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", (1, 1))
+    size = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", (1, 1))
+    return (size, size) if isinstance(size, int) else size
 
 
 def _keeps_size(layer, place):

@@ -44,6 +44,8 @@ def find_nan(model: keras.Model, x, y, batch_size: int = 32) -> tuple[keras.Laye
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None:
         raise ValueError(f"Expected a compiled model. Received: model={model}")
+    if not model.built:
+        model(keras.tree.map_structure(lambda array: keras.ops.convert_to_tensor(array[:1]), x))
     if not optimizer.built:
         optimizer.build(model.trainable_variables)
     before = [(variable, keras.ops.convert_to_numpy(variable)) for variable in (*model.variables, *optimizer.variables)]

@@ -130,11 +130,17 @@ def format_filter_size(layer: keras.Layer) -> str:
     """Size of a layer's filters, or the range of several; empty if it has none."""
     if not np.isfinite(sigmas_of(layer)).all():
         return "?"  # training has diverged
-    sizes = layer.kernel_sizes if isinstance(layer, NJetLayer) else [getattr(layer, "kernel_size", ())]
+    sizes = layer.kernel_sizes if isinstance(layer, NJetLayer) else [_kernel_size(layer)]
     if not any(sizes):
         return ""
     texts = dict.fromkeys("×".join(map(str, size)) for size in (min(sizes), max(sizes)))
     return "–".join(texts)
+
+
+def _kernel_size(layer):
+    """The size of the filters of a layer that Keras or somebody else wrote; empty if it has none."""
+    size = getattr(layer, "kernel_size", ())
+    return tuple(size) if isinstance(size, (tuple, list)) else (size,) if isinstance(size, int) else ()
 
 
 def require_built(model) -> keras.Model:

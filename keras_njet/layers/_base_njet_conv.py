@@ -258,13 +258,17 @@ class BaseNJetConv(NJetLayer):
         known = zip(names, self._trained_map_size or self.feature_map_size, strict=True)
         return found | {name: size for name, size in known if size is not None}
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_spec(self, inputs, factor=1.0):
+        return keras.KerasTensor(self.compute_output_shape(inputs.shape, factor), dtype=self.compute_dtype)
+
+    def compute_output_shape(self, input_shape, factor=1.0):
         known = spatial(input_shape, self.data_format)
         if self.size_source() is not None:
             known = (None,) * self.rank
         else:
+            margin = self._fixed_margin(factor)
             known = [
-                None if size is None else strided_positions(size, stride, self.padding)[1]
+                None if size is None else strided_positions(size, stride, margin)[1]
                 for size, stride in zip(known, self.strides, strict=True)
             ]
         filters, _ = self.filters_and_groups(input_shape[self._channel_axis])
@@ -321,12 +325,16 @@ class BaseNJetConv(NJetLayer):
         if margin == "valid":
             extent, unit = factor * self.extent, factor * self.units[index]
             margin = run.size(self, self.log2_sigma, index, sizes.valid_margin, extent, unit)
-        elif margin != "same":
-            margin = sizes.rounded(factor * margin)
+        else:
+            margin = self._fixed_margin(factor)
         start, count = strided_positions(size, stride, margin)
         if self.subsample_rate is None:
             return Axis(size, start, stride, count, count)
         return Axis(size, start, stride, count, self.subsampled_size(count, self.subsample_rate, index, run, factor))
+
+    def _fixed_margin(self, factor):
+        """What the output leaves of the input's border, where that does not follow σ: "same", or a number of pixels."""
+        return "same" if self.padding == "same" else sizes.rounded(factor * self.padding)
 
     @property
     def units(self) -> tuple[float, ...]:

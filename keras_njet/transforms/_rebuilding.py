@@ -49,7 +49,17 @@ class Rebuilding:
 
     def call(self, layer, *args, **kwargs):
         """What takes the place of the outputs of a layer, for new inputs."""
-        return self.once(layer, self.layer)(*args, **kwargs)
+
+        def make(layer):
+            if not is_graph(layer):
+                return self.layer(layer)
+            shapes = [  # those it is called with, as far as it has fixed ones
+                tuple(None if old is None else new for old, new in zip(tensor.shape[1:], given.shape[1:], strict=True))
+                for tensor, given in zip(layer.inputs, keras.tree.flatten(args), strict=True)
+            ]
+            return self.graph(layer, shapes)
+
+        return self.once(layer, make)(*args, **kwargs)
 
     def layer(self, layer, **changes):
         """What takes the place of a layer: a copy, with these changes of its configuration."""
@@ -105,6 +115,8 @@ def visit_calls(graph: keras.Model, visit: Callable, inputs=None):
 
 def copy_weights(layer: keras.Layer, copy: keras.Layer) -> None:
     """Gives a copy the weights of a layer, in new arrays: JAX may free the old ones, which it donates to a function."""
+    if layer.built and not copy.built:  # a layer that is the activation of another one
+        copy.build_from_config(layer.get_build_config())
     copy.set_weights(layer.get_weights())
     for inner in [copy, *inner_layers(copy)]:
         if isinstance(inner, keras.layers.Normalization) and inner.built:
@@ -119,10 +131,15 @@ def as_inputs(model: keras.Model, tensors: list):
 
 
 def inputs_like(model: keras.Model, shapes=None):
-    """New inputs in the structure and with the names of a model's; of the given shapes, without the batch axis."""
+    """New inputs in the structure of a model's, which differ in their shapes alone: those given, without the batch."""
     shapes = [tensor.shape[1:] for tensor in model.inputs] if shapes is None else shapes
     inputs = [
-        keras.Input(batch_shape=(tensor.shape[0], *shape), dtype=tensor.dtype, name=maker(tensor).name)
+        _input_like(maker(tensor), (tensor.shape[0], *shape))
         for shape, tensor in zip(shapes, model.inputs, strict=True)
     ]
     return as_inputs(model, inputs)
+
+
+def _input_like(layer: keras.layers.InputLayer, batch_shape):
+    kept = ("dtype", "name", "sparse", "ragged", "optional")
+    return keras.Input(batch_shape=batch_shape, **{name: getattr(layer, name) for name in kept})

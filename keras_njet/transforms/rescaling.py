@@ -332,19 +332,6 @@ class Rescaling(Rebuilding):
 
         return [resized(tuple(tensor.shape[1:])) for tensor in graph.inputs]
 
-    def call(self, layer, *args, **kwargs):
-        if not is_graph(layer):
-            return super().call(layer, *args, **kwargs)
-
-        def inner_graph(graph):  # of the sizes that it is called with, as far as it has fixed ones
-            shapes = [
-                tuple(None if old is None else new for old, new in zip(tensor.shape[1:], given.shape[1:], strict=True))
-                for tensor, given in zip(graph.inputs, keras.tree.flatten(args), strict=True)
-            ]
-            return self.graph(graph, shapes)
-
-        return self.once(layer, inner_graph)(*args, **kwargs)
-
     def layer(self, layer):
         if is_graph(layer) or id(layer) not in self.plan.enlarged:
             return super().layer(layer)

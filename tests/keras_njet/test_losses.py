@@ -46,6 +46,21 @@ def test_nothing_but_ignored_pixels_gives_zero():
     assert float(SegmentationCrossentropy()(np.full((1, 2, 2), 255), np.ones((1, 2, 2, 3), "float32"))) == 0.0
 
 
+def test_an_ignored_pixel_may_have_infinite_logits():
+    logits = np.zeros((1, 1, 2, 3), "float32")
+    logits[0, 0, 1, 0] = -np.inf
+    loss = SegmentationCrossentropy()
+    labels = np.array([[[0, 255]]])
+    assert float(loss(labels, logits)) == pytest.approx(np.log(3), rel=1e-5)
+    (gradient,) = gradients(lambda logits: loss(labels, logits), logits)
+    np.testing.assert_allclose(gradient[0, 0], [[1 / 3 - 1, 1 / 3, 1 / 3], [0, 0, 0]], atol=1e-6)
+
+
+def test_a_reduction_that_would_be_lost_is_refused():
+    with pytest.raises(TypeError, match="reduction"):
+        SegmentationCrossentropy(reduction="sum")
+
+
 def test_sample_weights_weigh_images():
     loss = SegmentationCrossentropy(ignore_class=None)
     labels = np.zeros((2, 5, 4), int)

@@ -173,6 +173,15 @@ def test_each_axis_has_its_own_bound():
     np.testing.assert_allclose(layer.sigma_numbers(), [4.0, 10.0], rtol=1e-5)
 
 
+def test_where_one_axis_starts_does_not_move_the_bound_of_another():
+    for options, expected in (({"max_sigma": "auto"}, (4.0, 20.0)), ({"max_sigma": 2.0}, (2.0, 15.0))):
+        layer = keras_njet.NJetConv2D(1, sigma=(1.0, 15.0), isotropic=False, **options)
+        layer(np.zeros((1, 8, 40, 1), "float32"))
+        layer.sigma = (50.0, 50.0)
+        layer.log2_sigma.assign(layer.log2_sigma.constraint(layer.log2_sigma))
+        np.testing.assert_allclose(layer.sigma_numbers(), expected, rtol=1e-5)
+
+
 def test_each_scale_of_a_pyramid_has_its_own_bound():
     layer = keras_njet.NJetASPP(2, data_format="channels_last")
     layer(np.zeros((1, 14, 10, 1), "float32"))

@@ -51,6 +51,17 @@ def nested_backbone():
     return keras.Model(inputs, keras.Sequential(block, name="block")(x))
 
 
+def backbone_in_parts():
+    """Channels that are split and put together again, and an inner model for maps of one size."""
+    inputs = keras.Input((32, 64, 3))
+    x = keras.layers.Conv2D(4, 3, 2, "same")(inputs)
+    first, second = keras.ops.split(x, 2, axis=-1)
+    x = keras.layers.MaxPooling2D(1, 2)(keras.layers.Concatenate()([second, first]))
+    inner = keras.Input((8, 16, 4))
+    inner = keras.Model(inner, keras.layers.Conv2D(4, 3, padding="same")(inner))
+    return keras.Model(inputs, inner(x))
+
+
 def resnet50():
     return keras.applications.ResNet50(include_top=False, weights=None, input_shape=(None, None, 3))
 
@@ -62,6 +73,7 @@ def resnet50():
         (small_backbone, 16, 8),
         (padded_backbone, 16, 4),
         (nested_backbone, 8, 2),
+        (backbone_in_parts, 4, 2),
         (resnet50, 32, 8),
         (resnet50, 32, 2),
     ],

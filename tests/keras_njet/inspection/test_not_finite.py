@@ -64,3 +64,10 @@ def test_the_step_after_which_a_training_diverges_is_found():
 def test_a_model_that_is_not_compiled_is_refused():
     with pytest.raises(ValueError, match=r"compiled model\. Received: model="):
         find_nan(keras.Sequential([keras.Input((6, 6, 1)), NJetConv2D(2)]), X, Y)
+
+
+def test_a_model_that_has_not_been_built_can_be_trained_afterwards():
+    model = keras.Sequential([NJetConv2D(2), keras.layers.GlobalMaxPooling2D()])
+    model.compile("sgd", "mse")
+    assert find_nan(model, X, Y) is None
+    model.fit(X, Y, verbose=0)

@@ -212,3 +212,17 @@ def test_bad_shape(shape):
 def test_bad_model():
     with pytest.raises(ValueError, match=r"Received: model=3$"):
         keras_njet.summary(3)
+
+
+def test_a_layer_whose_filter_size_is_one_number():
+    class Own(keras.layers.Layer):
+        kernel_size = 3
+
+        def build(self, shape):
+            self.kernel = self.add_weight(shape=(5,))
+
+        def call(self, x):
+            return x
+
+    model = keras.Sequential([keras.Input((8, 8, 1)), Own(name="own")])
+    assert row(lines_of(model), "own")[:2] == ["Own", "3"]

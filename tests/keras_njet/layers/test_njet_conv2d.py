@@ -455,3 +455,10 @@ def test_coefficients_are_drawn_for_the_activation_whatever_it_is_given_as(activ
 def test_a_factor_for_each_axis_is_refused():
     with pytest.raises(ValueError, match=r"Received: factor=\(1.0, 2.0\)"):
         NJetConv2D(2)(np.zeros((1, 8, 8, 1), "float32"), factor=(1.0, 2.0))
+
+
+def test_the_symbolic_shape_is_that_of_a_call_with_a_factor():
+    inputs = keras.Input((16, 16, 1))
+    model = keras.Model(inputs, NJetConv2D(2, padding=2)(inputs, factor=2.0))
+    outputs = model.predict(np.zeros((1, 16, 16, 1)), verbose=0)
+    assert model.output_shape == (None, *outputs.shape[1:]) == (None, 8, 8, 2)

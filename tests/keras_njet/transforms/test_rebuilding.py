@@ -43,7 +43,8 @@ def test_the_original_goes_on_when_the_copy_is_trained(rebuild, network):
 @pytest.mark.parametrize(
     ("rebuild", "kind", "arguments"), [(convert, keras.layers.Conv2D, {"kernel_size": 3}), (freeze, NJetConv2D, {})]
 )
-def test_models_of_all_sorts_of_layers_and_losses_of_ones_own(rebuild, kind, arguments, dtype):
+@pytest.mark.parametrize("used", [False, True])
+def test_models_of_all_sorts_of_layers_and_losses_of_ones_own(rebuild, kind, arguments, dtype, used):
     normalization = keras.layers.Normalization(dtype=dtype)
     normalization.adapt(images(20, 8, 8, 2) * 3 + 5)
     model = keras.Sequential(
@@ -56,6 +57,8 @@ def test_models_of_all_sorts_of_layers_and_losses_of_ones_own(rebuild, kind, arg
     )
     model.compile("sgd", loss=lambda y, prediction: prediction)
     x = images(2, 8, 8, 2) + 5
+    if used:  # only then has the activation weights
+        model.predict(x, verbose=0)
     copy = rebuild(model)
     assert not copy.compiled
     np.testing.assert_allclose(to_numpy(copy(x)), to_numpy(model(x)), atol=1e-4)
@@ -123,3 +126,20 @@ def test_inputs_are_made_like_those_of_a_model():
     assert [layer.name for layer in again.layers[:2]] == [layer.name for layer in model.layers[:2]]
     sequential = keras.Sequential([keras.Input((3,), name="only"), keras.layers.Dense(1)])
     assert inputs_like(sequential, [(5,)]).shape == (None, 5)
+
+
+@pytest.mark.parametrize("rebuild", [convert, freeze, lambda model: rescale(model, 2.0)])
+def test_an_input_that_may_be_missing_may_still_be_missing(rebuild):
+    class AddIfThere(keras.layers.Layer):
+        def call(self, x, other=None):
+            return x if other is None else x + other
+
+        def compute_output_shape(self, x_shape, other_shape=None):
+            return x_shape
+
+    kind = keras.layers.Conv2D(2, 3, padding="same") if rebuild is convert else NJetConv2D(2)
+    inputs, other = keras.Input((8, 8, 2), name="i"), keras.Input((8, 8, 2), optional=True, name="j")
+    model = keras.Model({"i": inputs, "j": other}, kind(AddIfThere()(inputs, other)))
+    copy = rebuild(model)
+    x = images(1, *copy.inputs[0].shape[1:])
+    assert to_numpy(copy({"i": x, "j": None})).shape == x.shape
