@@ -27,7 +27,8 @@ def test_outputs_and_gradients_are_those_of_keras(size):
         np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
 
 
-@pytest.mark.parametrize("size", [3, 5, 13])
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="on JAX it is the convolution of Keras itself")
+@pytest.mark.parametrize("size", [5, 13])
 def test_gradients_of_gradients_are_those_of_keras(size):
     """A penalty on the gradient of the feature map, as in the training of some generative networks."""
     x, kernel = RNG.normal(size=(2, 8, 11, 3)).astype("float32"), RNG.normal(size=(size, size, 3, 1)).astype("float32")
@@ -54,10 +55,6 @@ def differentiable_gradients(function, *tensors):
             tape.watch(tensors)
             value = function(*tensors)
         return tape.gradient(value, tensors)
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return jax.grad(function, argnums=(0, 1))(*tensors)
     import torch
 
     return torch.autograd.grad(function(*tensors), tensors, create_graph=True)

@@ -39,11 +39,10 @@ def test_the_original_goes_on_when_the_copy_is_trained(rebuild, network):
     np.testing.assert_array_equal(model.predict(x, verbose=0), expected)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize(("dtype", "used"), [("float32", True), ("mixed_bfloat16", False)])
 @pytest.mark.parametrize(
     ("rebuild", "kind", "arguments"), [(convert, keras.layers.Conv2D, {"kernel_size": 3}), (freeze, NJetConv2D, {})]
 )
-@pytest.mark.parametrize("used", [False, True])
 def test_models_of_all_sorts_of_layers_and_losses_of_ones_own(rebuild, kind, arguments, dtype, used):
     normalization = keras.layers.Normalization(dtype=dtype)
     normalization.adapt(images(20, 8, 8, 2) * 3 + 5)
