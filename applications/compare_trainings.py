@@ -167,8 +167,10 @@ def plot(results, path):
         axes.set(xlabel="epochs")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize=8)
+        lines, _ = axes.get_legend_handles_labels()
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.15)} if len(lines) > 6 else {}  # not on the curves
+        if lines:
+            axes.legend(fontsize=8, **below)
     figure.savefig(path, dpi=110)
 
 
