@@ -168,9 +168,11 @@ def plot(results, path):
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         lines, _ = axes.get_legend_handles_labels()
-        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.15)} if len(lines) > 6 else {}  # not on the curves
-        if lines:
-            axes.legend(fontsize=8, **below)
+        if len(lines) > 8:  # below the curves, not on them
+            figure.set_figheight(4 + 0.25 * len(lines))
+            axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2 / figure.get_figheight() * 4))
+        elif lines:
+            axes.legend(fontsize=8)
     figure.savefig(path, dpi=110)
 
 
