@@ -92,9 +92,14 @@ def said(page):
     return " ".join((ROOT / page).read_text(encoding="utf-8").replace("**", "").split())
 
 
-def fields():
-    """How many pixels half of an effective receptive field takes, of a U-Net and of an N-Jet-U-Net."""
-    return results("unet/results/receptive_field")["metrics"].values()
+def fields(folder="receptive_field"):
+    """How many pixels half of an effective receptive field takes, of U-Nets and of an N-Jet-U-Net."""
+    return results(f"unet/results/{folder}")["metrics"].values()
+
+
+def of_u_net(name):
+    """The test mIoU on objects of 56 pixels."""
+    return of_network(f"unet/results/levels_and_filters/{name}", "test_miou")
 
 
 def scales_of_the_deepest_layers():
@@ -152,6 +157,22 @@ CLAIMS = [  # a page, a sentence of it, and the figures in it
     ("applications/conversion/README.md", "NIN has {1} after the epoch", lambda: not_converted("/slower")),
     ("applications/unet/README.md", "within {:.0f} pixels of the baseline, and within {:.0f} of the N-Jet", fields),
     ("applications/unet/README.md", "ends between {:.2f} and {:.2f} pixels", scales_of_the_deepest_layers),
+    (
+        "applications/unet/README.md",
+        "within {4:.0f} pixels, and within {1:.0f} of the baseline with 5×5 filters (within {0:.0f}, {2:.0f} and "
+        "{3:.0f} of the others",
+        lambda: fields("levels_and_filters/fields"),
+    ),
+    (
+        "applications/unet/README.md",
+        "{:.3f} with 32 pixels, {:.3f} and {:.3f} with 60 and 68",
+        lambda: [of_u_net(name) for name in ("UNet-3levels-3x3", "UNet-3levels-5x5", "UNet-4levels-3x3")],
+    ),
+    (
+        "docs/paper.md",
+        "({:.3f} and {:.3f}, with 5×5 filters {:.3f}; one seed",
+        lambda: [of_u_net(name) for name in ("NJetUNet-order2", "UNet-3levels-3x3", "UNet-3levels-5x5")],
+    ),
     ("applications/unet/README.md", "IoU of the cells {:.3f}", lambda: [of_network(ISBI, "test_miou")]),
     ("applications/deeplab/README.md", "over the 11 classes {:.3f}", lambda: [of_network(CAMVID, "test_miou")]),
     (

@@ -7,7 +7,7 @@ import pytest
 from keras_njet import NJetASPP, NJetConv2D, convert, freeze, rescale
 from keras_njet.layers import ASPP
 from keras_njet.transforms._rebuilding import Rebuilding, inputs_like
-from tests.helpers import to_numpy
+from tests.helpers import on_torch, to_numpy
 
 RNG = np.random.default_rng(0)
 
@@ -127,6 +127,7 @@ def test_inputs_are_made_like_those_of_a_model():
     assert inputs_like(sequential, [(5,)]).shape == (None, 5)
 
 
+@on_torch
 @pytest.mark.parametrize("rebuild", [convert, freeze, lambda model: rescale(model, 2.0)])
 def test_an_input_that_may_be_missing_may_still_be_missing(rebuild):
     class AddIfThere(keras.layers.Layer):
