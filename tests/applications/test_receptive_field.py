@@ -38,7 +38,7 @@ def test_fields_of_trained_networks_are_drawn(tmp_path):
     output = run("-m", "applications.receptive_field", tmp_path / "run", *where, tmp_path / "field")
     ((name, found),) = json.loads((tmp_path / "field/results.json").read_text())["metrics"].items()
     assert f'"{name}": {found}' in output
-    assert name == "pixels of half of the field, NJetUNet, order 2, s = 1"
+    assert name == "pixels of half of the field, NJetUNet, order 2, 2 levels, s = 1"
     assert 0 < found < 35
     assert (tmp_path / "field/receptive_field.png").read_bytes().startswith(b"\x89PNG")
 
