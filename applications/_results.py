@@ -109,7 +109,7 @@ def collect(arguments, networks):
         A row for each seed and network: its labels, the seed, what the function returned, and its origin: with which
         versions it was trained, on which processor, from which commit.
     """
-    rows = so_far(arguments)
+    rows, here = so_far(arguments), origin()  # of this process, whatever becomes of the files meanwhile
     for seed in range(arguments.seeds):
         for position, (labels, train) in enumerate(networks, start=1):
             label = {**labels, "seed": seed}
@@ -117,7 +117,7 @@ def collect(arguments, networks):
                 continue
             names = ", ".join(str(each) for each in labels.values())
             print(f"\n[seed {seed} of {arguments.seeds}, {position} of {len(networks)}] {names}", flush=True)
-            rows.append({**label, **train(seed), "origin": origin()})
+            rows.append({**label, **train(seed), "origin": here})
             _write(arguments.out / ROWS, rows)
     return rows
 

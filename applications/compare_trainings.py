@@ -169,8 +169,9 @@ def plot(results, path):
         axes.grid(alpha=0.3)
         lines, _ = axes.get_legend_handles_labels()
         if len(lines) > 8:  # below the curves, not on them
-            figure.set_figheight(4 + 0.25 * len(lines))
-            axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2 / figure.get_figheight() * 4))
+            height = 4 + 0.25 * len(lines)
+            figure.set_figheight(height)
+            axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.8 / height))
         elif lines:
             axes.legend(fontsize=8)
     figure.savefig(path, dpi=110)
