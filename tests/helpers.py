@@ -67,6 +67,16 @@ def examples(count):
     return max(5, count // 3) if keras.backend.backend() == "jax" else count
 
 
+def skip_without_channels_first():
+    """Skips a test of Keras' own convolutions with "channels_first", which TensorFlow has on some processors only."""
+    try:
+        keras.ops.conv(np.zeros((1, 1, 3, 3)), np.zeros((3, 3, 1, 1)), data_format="channels_first")
+    except Exception as error:  # of a class of TensorFlow, which may not be installed
+        if "NHWC" not in str(error):
+            raise
+        pytest.skip("TensorFlow has no convolution with channels_first on this processor")
+
+
 def skip_without(*folders):
     """Skips a test whose data sets are not all there."""
     missing = [folder for folder in folders if not (pathlib.Path(DATA) / folder).is_dir()]

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_njet import _arguments
-from keras_njet.layers._data_formats import shape_of, spatial
+from keras_njet.layers._data_formats import channels_last, from_channels_last, shape_of, spatial
 
 
 @keras.saving.register_keras_serializable(package="keras_njet")
@@ -87,14 +87,14 @@ class ASPP(keras.layers.Layer):
 
     def call(self, inputs):
         kernels = self.kernels * len(self.rates) if self.tied else self.kernels
+        x = channels_last(inputs, self.data_format)
         outputs = sum(
-            ops.conv(inputs, kernel, padding="same", data_format=self.data_format, dilation_rate=rate)
+            ops.conv(x, kernel, padding="same", data_format="channels_last", dilation_rate=rate)
             for rate, kernel in zip(self.rates, kernels, strict=True)
         )
-        if not self.use_bias:
-            return outputs
-        shape = (1, 1, 1, self.filters) if self.data_format == "channels_last" else (1, self.filters, 1, 1)
-        return ops.add(outputs, ops.reshape(self.bias, shape))
+        if self.use_bias:
+            outputs = ops.add(outputs, self.bias)
+        return from_channels_last(outputs, self.data_format)
 
     def compute_output_shape(self, input_shape):
         return shape_of(input_shape[0], spatial(input_shape, self.data_format), self.filters, self.data_format)

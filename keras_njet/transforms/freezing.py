@@ -209,7 +209,7 @@ def _kernel_and_border(layer):
         least = [max(layer.strides) // 2 if layer.padding == "same" else layer.padding] * layer.rank
     wider = [max(0, margin - radius) for margin, radius in zip(least, radii, strict=True)]
     kernel = np.pad(kernel, [*((zeros, zeros) for zeros in wider), (0, 0), (0, 0)])
-    if not isinstance(layer, NJetConv) and layer.rank not in _DEPTHWISE:  # Keras has groups of one channel instead
+    if not isinstance(layer, NJetConv) and not _has_depthwise_twin(layer):  # groups of one channel instead
         kernel = kernel.reshape(*kernel.shape[: layer.rank], 1, -1)
     border = [max(0, radius - margin) for margin, radius in zip(least, radii, strict=True)]
     return kernel, None if layer.padding == "same" else border
@@ -236,10 +236,15 @@ def _plain_convolution(layer, kernel_shape, activation):
     }
     if isinstance(layer, NJetConv):
         return _CONVOLUTIONS[layer.rank](layer.filters, groups=layer.groups, **arguments)
-    if layer.rank in _DEPTHWISE:
+    if _has_depthwise_twin(layer):
         return _DEPTHWISE[layer.rank](depth_multiplier=layer.depth_multiplier, **arguments)
     groups = kernel_shape[-1] // layer.depth_multiplier
     return _CONVOLUTIONS[layer.rank](kernel_shape[-1], groups=groups, **arguments)
+
+
+def _has_depthwise_twin(layer):
+    """Whether Keras has a depthwise convolution like this: there is none of volumes, and none with unequal strides."""
+    return layer.rank in _DEPTHWISE and len(set(layer.strides)) == 1
 
 
 def _dilated_pyramid(layer, shape):

@@ -7,7 +7,7 @@ import pytest
 from keras_njet import LayerwiseSGD, NJetConv2D, SegmentationCrossentropy
 from keras_njet.applications import DeepLabV2, NJetDeepLabV2, ResNet32
 from keras_njet.applications.deeplab import dilate
-from tests.helpers import predicts_the_same_on_every_backend, to_numpy
+from tests.helpers import predicts_the_same_on_every_backend, skip_without_channels_first, to_numpy
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(1, 32, 64, 3)).astype("float32")
@@ -148,6 +148,7 @@ def test_backbones_of_this_package_and_of_keras_cv():
 
 
 def test_channels_first(channels_first):
+    skip_without_channels_first()
     inputs = keras.Input((3, 16, 16))
     backbone = keras.Model(inputs, keras.layers.Conv2D(4, 1, 2)(keras.layers.Conv2D(4, 1, 2)(inputs)))
     model = NJetDeepLabV2(backbone, output_stride=2, classes=3)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from keras_njet import NJetConv2D, NJetDepthwiseConv2D
-from tests.helpers import APPLICATIONS, BACKENDS, to_numpy
+from tests.helpers import APPLICATIONS, BACKENDS, skip_without_channels_first, to_numpy
 from tests.helpers import DEEP_APPLICATIONS as DEEP
 from tests.helpers import SHALLOW_APPLICATIONS as SHALLOW
 from tests.helpers import build_application as build
@@ -79,6 +79,7 @@ def test_another_size_and_unknown_sizes(name):
 
 @pytest.mark.parametrize("name", COMPILED)
 def test_channels_first_gives_the_same(name, channels_first):
+    skip_without_channels_first()
     x = images(name)
     model = randomize(build(name, input_shape=(3, *size(name))))
     keras.config.set_image_data_format("channels_last")

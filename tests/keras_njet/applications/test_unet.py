@@ -8,7 +8,7 @@ import pytest
 
 from keras_njet import NJetConv2D, SegmentationCrossentropy
 from keras_njet.applications import NJetUNet, UNet
-from tests.helpers import on, predicts_the_same_on_every_backend, to_numpy
+from tests.helpers import on, predicts_the_same_on_every_backend, skip_without_channels_first, to_numpy
 
 RNG = np.random.default_rng(0)
 
@@ -66,6 +66,7 @@ def test_it_trains_and_saves(build, tmp_path):
 
 @pytest.mark.parametrize("build", [UNet, NJetUNet])
 def test_channels_first_gives_the_same(build, channels_first):
+    skip_without_channels_first()
     model = build(filters=2, input_shape=(3, 9, 12))
     x = RNG.normal(size=(1, 9, 12, 3)).astype("float32")
     ours = model.predict(x.transpose(0, 3, 1, 2), verbose=0).transpose(0, 2, 3, 1)

@@ -60,8 +60,6 @@ class LayerTest(TestCase):
         )
 
     def test_channels_first(self):
-        if keras.backend.backend() == "tensorflow":
-            pytest.skip("TensorFlow has no gradient of a convolution with channels first on a CPU")
         self.run_layer_test(
             ASPP,
             init_kwargs={"filters": 3, "rates": (1, 2), "tied": True, "data_format": "channels_first"},
