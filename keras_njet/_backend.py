@@ -260,17 +260,17 @@ def traced_once(function, static: tuple, tensors: tuple):
     """`function(*static, *tensors)`, traced once in a compiled function however many layers call it.
 
     Layers that do the same share what TensorFlow and JAX make of it, the gradient included, which shortens the first
-    step of a deep network.
+    step of a deep network. On JAX it is compiled outside of a compiled function, too: each operation would be, alone.
 
     Args:
         function: A function at the top of a module, without state. It takes `static`, then `tensors`.
         static: Values that can be hashed.
         tensors: Tensors, whose shapes and dtypes tell calls apart, too.
     """
-    if not is_traced(tensors[0]):
-        return function(*static, *tensors)
     if keras.backend.backend() == "jax":
         return _jitted(function, len(static))(*static, *tensors)
+    if not is_traced(tensors[0]):
+        return function(*static, *tensors)
     import tensorflow as tf
 
     tensors = tuple(map(tf.convert_to_tensor, tensors))

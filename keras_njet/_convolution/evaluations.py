@@ -81,7 +81,8 @@ class Convolution:
                 continue
             derivatives = self._derivatives(axis.offsets(self.basis_dtype), sigma, index)
             if axis.is_subsampled:
-                derivatives = [ops.matmul(axis.subsampling(self.basis_dtype), matrix) for matrix in derivatives]
+                subsampling = axis.subsampling(self.basis_dtype)
+                derivatives = [ops.matmul(subsampling, matrix) for matrix in derivatives]
             made.append([ops.cast(matrix, self.dtype) for matrix in derivatives])
         return made
 
