@@ -1,5 +1,7 @@
 """What tests in several folders share."""
 
+import itertools
+
 import keras
 import pytest
 
@@ -20,3 +22,31 @@ def memory_of_compiled_functions_is_given_back():
         import jax
 
         jax.clear_caches()
+
+
+def pytest_collection_modifyitems(config, items):
+    """Keeps, on JAX, the first case of each test in a module with `little_is_compiled`."""
+    if keras.backend.backend() != "jax":
+        return
+    kept, others = [], []
+    for _, cases in itertools.groupby(items, key=lambda item: item.nodeid.split("[")[0]):
+        for index, item in enumerate(cases):
+            (others if index > 0 and "little_is_compiled" in item.fixturenames else kept).append(item)
+    config.hook.pytest_deselected(items=others)
+    items[:] = kept
+
+
+@pytest.fixture(scope="module")
+def little_is_compiled():
+    """For modules that are not about compiling, which takes most of the time: TensorFlow compiles nothing there.
+
+    JAX compiles even what is called outside of a compiled function. There each test has one case.
+    """
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)

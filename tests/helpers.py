@@ -37,6 +37,10 @@ def on(backend):
 
 on_torch = on("torch")  # which runs eagerly: compiling takes longest
 
+# Trainings from end to end of which another test runs the most part.
+LONG = bool(os.environ.get("KERAS_NJET_LONG"))
+long = pytest.mark.skipif(not LONG, reason="takes long, and runs with KERAS_NJET_LONG=1")
+
 SHALLOW_APPLICATIONS = ("NIN", "NJetNIN", "AllCNN", "NJetAllCNN", "ResNet32", "NJetResNet32")
 DEEP_APPLICATIONS = ("ResNet110", "NJetResNet110", "EfficientNetB0", "NJetEfficientNetB0")
 APPLICATIONS = SHALLOW_APPLICATIONS + DEEP_APPLICATIONS

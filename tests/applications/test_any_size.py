@@ -8,9 +8,10 @@ import pytest
 
 from applications import any_size
 from keras_njet import NJetConv2D
-from tests.helpers import DATA, on_torch, results_of, run, skip_without
+from tests.helpers import DATA, long, on_torch, results_of, run, skip_without
 
 
+@long
 @on_torch
 def test_released_networks_keep_their_accuracy_on_enlarged_images(tmp_path):
     skip_without("fashion-mnist")

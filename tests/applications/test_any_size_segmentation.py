@@ -2,9 +2,10 @@
 
 import json
 
-from tests.helpers import DATA, on_torch, run, skip_without
+from tests.helpers import DATA, long, on_torch, run, skip_without
 
 
+@long
 @on_torch
 def test_the_released_network_finds_objects_twice_as_large(tmp_path):
     skip_without("fashion-mnist")

@@ -6,9 +6,10 @@ import numpy as np
 
 from applications import _results
 from applications import compare_adaptive as script
-from tests.helpers import DATA, needs_mnist, on_torch, results_of, run
+from tests.helpers import DATA, long, needs_mnist, on_torch, results_of, run
 
 
+@long
 @on_torch
 @needs_mnist
 def test_the_quick_comparison_trains_every_network_and_writes_a_table_and_a_plot(tmp_path):

@@ -8,7 +8,7 @@ from keras import ops
 
 from applications import compare_discretizations as script
 from keras_njet._convolution import scale_space
-from tests.helpers import DATA, on_torch, run, skip_without, to_numpy
+from tests.helpers import DATA, long, on_torch, run, skip_without, to_numpy
 
 
 @pytest.mark.parametrize("end", [2.5, 3.2])
@@ -30,6 +30,7 @@ def test_all_filters_are_alike_at_large_scales():
         np.testing.assert_allclose(other, sampled, atol=0.03 * np.abs(sampled).max())
 
 
+@long
 @on_torch
 def test_integrated_filters_reach_farther_down(tmp_path):
     skip_without("fashion-mnist")

@@ -10,6 +10,7 @@ from applications import compare_series as script
 from tests.helpers import on_torch, results_of, run, write_waves
 
 
+@on_torch
 @pytest.mark.parametrize("method", ["Conv1D, 9", "N-Jet"])
 def test_each_method_learns_to_tell_waves_apart(tmp_path, method):
     write_waves(tmp_path)

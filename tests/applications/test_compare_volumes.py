@@ -9,7 +9,7 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, jaccard_score
 
 from applications import compare_volumes as script
-from tests.helpers import DATA, on_torch, results_of, run, skip_without
+from tests.helpers import DATA, long, on_torch, results_of, run, skip_without
 
 SHAPE = (10, 24, 20)  # of which the last six slices are the test set
 SMALL = "--epochs 2 --steps 40 --filters 6 --layers 1 --batch-size 2 --crop 4 12 12 --learning-rate 0.03"
@@ -103,6 +103,7 @@ def test_scores_are_those_of_scikit_learn():
         assert found[f"{name}_iou"] == pytest.approx(expected)
 
 
+@on_torch
 @pytest.mark.parametrize("method", ["Conv3D, 3×3×3", "Conv3D, 1×5×5", "N-Jet, one σ", "N-Jet, σ for each axis"])
 def test_each_method_learns_to_segment(stack, method):
     given = f"--data-dir {stack[0]} {SMALL} --backend {keras.backend.backend()}"
@@ -142,6 +143,7 @@ def test_the_quick_study_writes_what_it_promises(stack, tmp_path):
     check_quick(tmp_path, stack[0])
 
 
+@long
 @on_torch
 def test_the_quick_study_runs_on_the_real_stack(tmp_path):
     skip_without("isbi-em")

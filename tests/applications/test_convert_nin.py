@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from tests.helpers import DATA, on_torch, run, skip_without
+from tests.helpers import DATA, long, on_torch, run, skip_without
 
 
+@long
 @on_torch
 @pytest.mark.parametrize(
     ("option", "fitted", "is_learned"), [("--margin=0.2", 0.9, True), ("--fixed-sigma", 1.0, False)]

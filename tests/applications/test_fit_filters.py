@@ -2,9 +2,10 @@
 
 import json
 
-from tests.helpers import run
+from tests.helpers import on_torch, run
 
 
+@on_torch
 def test_filters_are_fitted_better_by_higher_orders(tmp_path):
     options = ("--orders", 1, 3, "--patches", 10, "--out", tmp_path)
     output = run("-m", "applications.fit_filters", *options)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from applications import _training, learn_resolution
-from tests.helpers import DATA, needs_mnist, on_torch, results_of, run
+from tests.helpers import DATA, long, needs_mnist, on_torch, results_of, run
 
 
 def learn(folder, *arguments):
@@ -13,6 +13,7 @@ def learn(folder, *arguments):
     return output, json.loads((folder / "results.json").read_text())["runs"]
 
 
+@long
 @on_torch
 def test_the_learned_scale_grows_with_the_size_of_digits(tmp_path):
     output, rows = learn(tmp_path, "--seeds", 1, "--epochs", 20)
@@ -24,6 +25,7 @@ def test_the_learned_scale_grows_with_the_size_of_digits(tmp_path):
     assert last[16] > 1.05 * last[8]
 
 
+@long
 @on_torch
 @needs_mnist
 def test_it_runs_on_real_mnist(tmp_path):

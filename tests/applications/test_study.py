@@ -5,7 +5,7 @@ import json
 import pytest
 
 from applications import study as script
-from tests.helpers import DATA, needs_mnist, on_torch, run, skip_without
+from tests.helpers import DATA, long, needs_mnist, on_torch, run, skip_without
 
 CLASSIFICATION = ("--images", 64, "--test-images", 32, "--batch-size", 32, "--epochs", 1)
 SEGMENTATION = ("--images", 2, "--test-images", 1, "--epochs", 1)
@@ -16,14 +16,14 @@ SEGMENTATION = ("--images", 2, "--test-images", 1, "--epochs", 1)
 @pytest.mark.parametrize(
     ("study", "networks", "options"),
     [
-        ("filter_sizes", 6, CLASSIFICATION),
-        ("fixed_sigma", 6, CLASSIFICATION),
+        pytest.param("filter_sizes", 6, CLASSIFICATION, marks=long),
+        pytest.param("fixed_sigma", 6, CLASSIFICATION, marks=long),
         ("subsample_rate", 3, CLASSIFICATION),
-        ("datasets", 4, CLASSIFICATION),
-        ("architectures", 6, CLASSIFICATION),
-        ("object_scale", 6, SEGMENTATION),
-        ("receptive_field", 4, SEGMENTATION),
-        ("pyramids", 4, SEGMENTATION),
+        pytest.param("datasets", 4, CLASSIFICATION, marks=long),
+        pytest.param("architectures", 6, CLASSIFICATION, marks=long),
+        pytest.param("object_scale", 6, SEGMENTATION, marks=long),
+        pytest.param("receptive_field", 4, SEGMENTATION, marks=long),
+        pytest.param("pyramids", 4, SEGMENTATION, marks=long),
     ],
 )
 def test_the_studies_write_a_table_and_a_plot(study, networks, options, tmp_path):

@@ -21,6 +21,7 @@ def train(folder, *options):
         return json.loads((folder / "results.json").read_text()), list(csv.DictReader(file))
 
 
+@on("torch")
 @needs_mnist
 def test_training_logs_scales_and_sizes(tmp_path):
     results, log = train(tmp_path, "--model", "NJetNIN", "--dataset", "fashion_mnist", "--epochs", 2, "--seed", 3)
@@ -38,6 +39,7 @@ def test_training_logs_scales_and_sizes(tmp_path):
     assert not (tmp_path / "backup").exists()
 
 
+@on("torch")
 @needs_mnist
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the log that is left open
 def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):

@@ -8,9 +8,10 @@ import pytest
 
 from applications import train_classifier
 from applications import train_progressively as script
-from tests.helpers import DATA, on_torch, run, skip_without
+from tests.helpers import DATA, long, on_torch, run, skip_without
 
 
+@long
 @on_torch
 def test_both_schedules_are_trained_for_as_many_epochs(tmp_path):
     skip_without("mnist")

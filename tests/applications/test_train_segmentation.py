@@ -11,6 +11,8 @@ import keras_njet
 from applications import train_segmentation
 from tests.helpers import DATA, needs_mnist, skip_without
 
+pytestmark = pytest.mark.usefixtures("little_is_compiled")
+
 
 @needs_mnist
 @pytest.mark.parametrize(
@@ -24,8 +26,8 @@ from tests.helpers import DATA, needs_mnist, skip_without
 )
 def test_it_trains_on_real_images(model, dataset, options, tmp_path):
     skip_without({"camvid": "camvid", "isbi_em": "isbi-em"}.get(dataset, "fashion-mnist"))
-    if keras.backend.backend() == "jax" and model != "NJetUNet":
-        pytest.skip("compiling each network takes minutes; these are tested on TensorFlow and torch")
+    if keras.backend.backend() != "torch" and dataset != "isbi_em":
+        pytest.skip("compiling takes long; these are tested on torch")
     given = f"--model {model} --dataset {dataset} --test-images 1 --epochs 1 {options}".split()
     given += [] if "--images" in given else ["--images", "2"]
     given += ["--data-dir", DATA, "--backend", keras.backend.backend(), "--out", str(tmp_path)]

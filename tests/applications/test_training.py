@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from applications import _results, _training
-from tests.helpers import DATA, ROOT, on_torch, run, skip_without
+from tests.helpers import DATA, ROOT, long, on_torch, run, skip_without
 
 RECIPES = {
     "train_classifier": "--model NJetNIN --dataset fashion_mnist --images 192 --test-images 32 --width 0.1"
@@ -25,7 +25,7 @@ RECIPES = {
 
 
 @on_torch
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", ["train_classifier", pytest.param("train_segmentation", marks=long)])
 def test_a_run_that_is_killed_ends_as_it_would_have(recipe, tmp_path):
     skip_without("camvid", "fashion-mnist")
     options = [*RECIPES[recipe].split(), "--epochs", "3", "--backend", "torch", "--data-dir", DATA]

@@ -42,6 +42,8 @@ def test_the_table_of_layers(tmp_path):
     assert (tmp_path / "grid.png").stat().st_size > 5000
 
 
+@helpers.long
+@helpers.on_torch
 def test_a_cell_that_takes_too_long_gets_no_ratio(tmp_path):
     options = ("--workloads", "41x41x512-21", "--sigmas", 1, "--repeats", 1, "--limit", 0.5, "--out", tmp_path)
     output = run("layers", *options)
@@ -67,6 +69,7 @@ def test_the_networks(tmp_path):
     assert "| unet | 1.50 | – | 3.00 | – | 3.00 |" in output
 
 
+@helpers.long
 @helpers.on_torch
 def test_the_first_step_of_networks_in_bfloat16(tmp_path):
     options = ("--first-step", "--precision", "mixed_bfloat16")
@@ -142,6 +145,7 @@ def test_the_first_step(tmp_path):
         assert row[layer]["megabytes"] > 0
 
 
+@helpers.long
 @helpers.on_torch
 def test_the_memory_of_a_long_run(tmp_path):
     output = run("long_run", "--epochs", 18, "--out", tmp_path)
@@ -175,6 +179,7 @@ def test_memory_in_use_is_what_was_asked_for_and_not_given_back():
     assert nothing == pytest.approx(0, abs=2)
 
 
+@helpers.long
 @helpers.on_torch
 def test_what_a_sigma_for_each_filter_costs(tmp_path):
     output = run("sharing", "--workload", "41x41x512-21", "--sigmas", 0.5, "--repeats", 1, "--out", tmp_path)
@@ -183,6 +188,7 @@ def test_what_a_sigma_for_each_filter_costs(tmp_path):
     assert set(row["seconds"]) == {"Keras", "layer", "3", "filter", "input"}
 
 
+@helpers.long
 @helpers.on_torch
 def test_predictions_for_enlarged_images(tmp_path, monkeypatch):
     output = run("enlarged", "--networks", "N-Jet-NIN", "--repeats", 1, "--out", tmp_path)
@@ -194,6 +200,7 @@ def test_predictions_for_enlarged_images(tmp_path, monkeypatch):
     assert f"| N-Jet-NIN | ×4, rescaled | – | – | {ratio:.1f} |" in list(tables.enlarged())
 
 
+@helpers.long
 @helpers.on_torch
 def test_growth(tmp_path):
     output = run("growth", "--varied", "channels", "--most", 16, "--repeats", 1, "--out", tmp_path)
@@ -202,6 +209,7 @@ def test_growth(tmp_path):
     assert (tmp_path / "growth.png").stat().st_size > 5000
 
 
+@helpers.long
 @helpers.on_torch
 def test_results_of_another_order_have_a_file_of_their_own(tmp_path):
     options = ("--workloads", "41x41x512-21", "--sigmas", 1, "--repeats", 1, "--limit", 0.5, "--out", tmp_path)
@@ -211,6 +219,7 @@ def test_results_of_another_order_have_a_file_of_their_own(tmp_path):
     assert not (tmp_path / f"layers_{BACKEND}.json").exists()
 
 
+@helpers.long
 @helpers.on_torch
 def test_layers_in_bfloat16_have_files_of_their_own(tmp_path):
     options = ("--workloads", "41x41x512-21", "--sigmas", 1, "--repeats", 1, "--out", tmp_path)

@@ -6,7 +6,7 @@ import re
 import keras
 import pytest
 
-from tests.helpers import ROOT, on_torch
+from tests.helpers import ROOT, long, on_torch
 
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 
@@ -38,7 +38,11 @@ def texts_of(notebook):
 
 
 @on_torch
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[] if path.name == "tour.ipynb" else long) for path in NOTEBOOKS],
+    ids=lambda path: path.name,
+)
 def test_a_notebook_runs(path, tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", keras.backend.backend())
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers import ROOT, on, on_torch, run, waves
+from tests.helpers import LONG, ROOT, long, on, on_torch, run, waves
 
 SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
 PUBLIC = {
@@ -83,11 +83,13 @@ def trained_on(count, *arguments):
 @pytest.mark.parametrize("arguments", [(), ("coefficients",)] if BACKEND == "jax" else [()])
 def test_training_on_two_devices_is_that_on_one(arguments):
     """The same losses, and the same model: saved on two devices, it is loaded on one."""
+    if BACKEND == "torch" and not LONG:
+        pytest.skip("takes long, and runs with KERAS_NJET_LONG=1")
     losses, models = zip(trained_on(1), trained_on(2, *arguments), strict=True)
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     assert losses[0][-1] < losses[0][0]
     for one, two in zip(*(model.get_weights() for model in models), strict=True):
-        np.testing.assert_allclose(two, one, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(two, one, rtol=5e-3, atol=1e-4)
     assert models[0].layers[0].sigma_numbers() != pytest.approx(1.0, abs=1e-3)  # has been learned
 
 
@@ -113,7 +115,7 @@ def test_the_learned_scale_grows_with_the_size_of_digits(tmp_path):
     assert (tmp_path / "learn_resolution.png").exists()
 
 
-@on("tensorflow")
+@on_torch
 def test_series_are_classified(tmp_path):
     (tmp_path / "aeon/datasets").mkdir(parents=True)  # as the package, with waves for data
     (tmp_path / "aeon/__init__.py").write_text("")
@@ -127,6 +129,7 @@ def test_series_are_classified(tmp_path):
     assert last_accuracy(output) > 0.9
 
 
+@on_torch
 def test_without_series_the_message_says_where_they_come_from(tmp_path):
     (tmp_path / "aeon.py").write_text("raise ImportError('no pandas')")
     with pytest.raises(AssertionError, match=r"pip install aeon` \(no pandas\)"):
@@ -137,7 +140,7 @@ def overlap(output):
     return float(re.search(r"on the test slices: ([\d.]+)", output)[1])
 
 
-@on("jax")
+@on_torch
 def test_blobs_in_thick_slices_are_segmented(tmp_path):
     output = run_example("segment_volume", tmp_path)
     assert overlap(output) > 0.5
@@ -158,6 +161,7 @@ def test_eight_bit_integers_keep_the_accuracy(tmp_path):
     assert (tmp_path / "digits.tflite").read_bytes()[4:8] == b"TFL3"
 
 
+@long
 @on_torch
 def test_a_search_over_order_and_rate(tmp_path):
     pytest.importorskip("keras_tuner", reason="keras-tuner is not installed")
@@ -168,6 +172,7 @@ def test_a_search_over_order_and_rate(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@long
 @on("torch")
 def test_a_stack_of_slices_is_read(tmp_path):
     rng = np.random.default_rng(0)
@@ -191,7 +196,7 @@ def test_filters_are_fitted_better_by_higher_orders(tmp_path):
     assert (tmp_path / "fit_filters.png").exists()
 
 
-@on("tensorflow")
+@on_torch
 def test_a_network_is_converted_trained_on_and_frozen(tmp_path):
     output = run_example("convert_model", tmp_path)
     accuracies = dict(re.findall(r"^([\w ]+).*: test accuracy ([\d.]+)", output, re.MULTILINE))
@@ -201,13 +206,14 @@ def test_a_network_is_converted_trained_on_and_frozen(tmp_path):
     assert "frozen: InputLayer, Conv2D, Conv2D, GlobalMaxPooling2D, Dense\n" in output
 
 
+@long
 @on_torch
 def test_receptive_fields_are_drawn(tmp_path):
     assert "NJetConv2D" in run_example("receptive_field", tmp_path)
     assert (tmp_path / "receptive_field.png").stat().st_size > 10000
 
 
-@on("tensorflow")
+@on_torch
 def test_a_network_moves_to_images_of_other_sizes(tmp_path):
     rows = re.findall(r"(\d+)×\d+ pixels: as it is ([\d.]+), rescaled ([\d.]+)", run_example("any_size", tmp_path))
     accuracy = {int(size): (float(as_it_is), float(rescaled)) for size, as_it_is, rescaled in rows}

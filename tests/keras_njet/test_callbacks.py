@@ -7,6 +7,8 @@ import pytest
 from keras_njet import NJetConv1D, NJetConv2D, NJetConv3D, NJetDepthwiseConv1D, ResolutionCallback
 from tests.helpers import on
 
+pytestmark = pytest.mark.usefixtures("little_is_compiled")
+
 
 def fit(**arguments):
     inner = keras.Sequential([keras.Input((9, 9, 1)), NJetConv2D(2, sigma=1.5, name="deep")], name="inner")

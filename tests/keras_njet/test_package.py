@@ -141,6 +141,7 @@ def test_public_docstrings_have_their_parts(public):
     assert set(inspect.signature(public).parameters) <= named
 
 
+@on_torch  # where nothing is compiled
 @pytest.mark.parametrize("module", MODULES)
 def test_the_examples_in_docstrings_run(module):
     module = importlib.import_module(module)

@@ -13,11 +13,12 @@ from keras import ops
 
 from keras_njet import NJetConv2D, NJetDepthwiseConv2D, ResolutionCallback, SafeSubsample, update_sizes
 from keras_njet._convolution import evaluations
-from tests.helpers import njet_convolution, to_numpy
+from tests.helpers import long, njet_convolution, to_numpy
 
 X = np.random.default_rng(0).normal(size=(10, 24, 20, 1)).astype("float32")
 Y = np.zeros((10, 3), "float32")
 COMPILES = keras.backend.backend() != "torch"  # where Keras runs eagerly
+JIT = "auto" if keras.backend.backend() != "tensorflow" else False  # which TensorFlow compiles more quickly
 
 
 def sizes_for(sigma, rate=4.0):
@@ -45,11 +46,12 @@ def growth(sigma):
     return -ops.log(sigma) / np.log(2.0)
 
 
-def build(speed=0.0, jit_compile="auto", run_eagerly=False, trainable=True, metrics=()):
+def build(speed=0.0, jit_compile=JIT, run_eagerly=False, trainable=True, metrics=()):
     """A model whose σ grows by a factor of 2^speed a step, two steps an epoch, the last on a smaller batch."""
     inputs = keras.Input((24, 20, 1))
     layer = NJetConv2D(
         3,
+        order=1,  # with few filters it is compiled quickly
         sigma=1.0,
         subsample_rate=4.0,
         learn_sigma=trainable,
@@ -79,11 +81,7 @@ def feature_map(model, x=X):
     return tuple(sizes)
 
 
-JIT = [True, False] if keras.backend.backend() != "torch" else ["auto"]
-
-
-@pytest.mark.parametrize("jit_compile", JIT)
-@pytest.mark.parametrize("with_validation", [False, True])
+@pytest.mark.parametrize(("jit_compile", "with_validation"), [(COMPILES, True), (False, False)])
 def test_sizes_follow_sigma_in_plain_fit(jit_compile, with_validation):
     model = build(speed=0.25, jit_compile=jit_compile)
     validation = {"validation_data": (X, Y)} if with_validation else {}
@@ -131,8 +129,9 @@ def test_functions_are_compiled_once_an_epoch_at_the_most_and_only_for_a_new_siz
 
 
 @pytest.mark.filterwarnings("ignore:The scales of these layers")
-@pytest.mark.parametrize("first", ["predict", "evaluate", "fit"])
-@pytest.mark.parametrize("trainable", [True, False])
+@pytest.mark.parametrize(
+    ("first", "trainable"), [("predict", True), ("evaluate", True), ("fit", True), ("predict", False)]
+)
 def test_the_next_call_uses_the_right_sizes_after_a_direct_assign(first, trainable):
     model = build(trainable=trainable)
 
@@ -253,8 +252,10 @@ def test_sigma_set_at_the_start_of_an_epoch_counts_for_this_epoch():
     assert seen == [sizes_for(sigma) for sigma in (1.0, 4.0, 0.65, 1.0)]
 
 
-@pytest.mark.parametrize("use", ["predict", "predict_on_batch", "evaluate", "call"])
-@pytest.mark.parametrize("in_a_thread", [False, True])
+@pytest.mark.parametrize(
+    ("use", "in_a_thread"),
+    [("predict", False), ("predict", True), ("predict_on_batch", False), ("evaluate", False), ("call", True)],
+)
 def test_sigma_set_counts_for_this_epoch_though_the_model_was_used_before(use, in_a_thread):
     if keras.backend.backend() == "jax" and in_a_thread:
         pytest.skip("there Keras takes the weights from a model that trains")
@@ -640,12 +641,12 @@ def test_a_filter_that_outgrew_its_evaluation_is_right_in_inference(method):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the others keep no graphs")
-@pytest.mark.parametrize("method", ["fit", "predict"])
+@pytest.mark.parametrize("method", ["fit", pytest.param("predict", marks=long)])
 def test_functions_that_were_made_again_are_freed(method):
     """TensorFlow itself keeps the graphs of each for as long as the process lives."""
     from tensorflow.python.framework.func_graph import FuncGraph
 
-    layer = NJetConv2D(2, subsample_rate=4.0)
+    layer = NJetConv2D(2, order=1, subsample_rate=4.0)
     model = keras.Sequential([keras.Input((16, 16, 1)), layer, keras.layers.GlobalMaxPooling2D()])
     model.compile("sgd", "mse")
     data = [np.zeros((4, 16, 16, 1), "float32"), np.zeros((4, 2), "float32")][: 2 if method == "fit" else 1]

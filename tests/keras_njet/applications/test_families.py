@@ -7,6 +7,8 @@ import pytest
 from keras_njet import NJetConv2D, NJetDepthwiseConv2D, SafeSubsample, applications
 from tests.helpers import build_application as build
 
+pytestmark = pytest.mark.usefixtures("little_is_compiled")
+
 
 def trained(model):
     return sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)

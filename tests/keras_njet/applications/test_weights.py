@@ -10,6 +10,8 @@ from keras_njet.applications import _weights
 from tests.helpers import DATA, needs_fashion_mnist, skip_without, to_numpy
 from tests.helpers import build_application as build
 
+pytestmark = pytest.mark.usefixtures("little_is_compiled")
+
 RELEASES = [(model, name) for model, weights in _weights.released().items() for name in weights]
 LICENCES = {"fashion_mnist": "MIT", "multiscale_fashion_mnist": "MIT", "cifar10": "none stated by its authors"}
 CLASSIFIERS = [release for release in RELEASES if "UNet" not in release[0]]

@@ -17,6 +17,8 @@ from keras_njet import (
 )
 from keras_njet.inspection.summary import format_sigmas
 
+pytestmark = pytest.mark.usefixtures("little_is_compiled")
+
 NESTED = """\
 Model: "outer"
 Layer      Class                Order  σ (pixels)       Filter  Feature map  Parameters

@@ -19,6 +19,8 @@ from keras_njet.inspection.visualization import (
     plot_sigma,
 )
 
+pytestmark = pytest.mark.usefixtures("little_is_compiled")
+
 RNG = np.random.default_rng(0)
 
 

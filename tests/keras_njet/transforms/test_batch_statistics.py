@@ -7,6 +7,8 @@ import pytest
 from keras_njet import NJetConv2D, adapt_batch_statistics
 from tests.helpers import to_numpy
 
+pytestmark = pytest.mark.usefixtures("little_is_compiled")
+
 RNG = np.random.default_rng(0)
 IMAGES = (RNG.normal(2.0, 3.0, (23, 8, 6, 2)) * RNG.uniform(0.5, 2.0, (23, 1, 1, 1))).astype("float32")
 EPSILON = 1e-3

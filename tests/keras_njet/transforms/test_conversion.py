@@ -16,6 +16,8 @@ from keras_njet import (
 )
 from tests.helpers import on_torch, skip_without_channels_first, to_numpy
 
+pytestmark = pytest.mark.usefixtures("little_is_compiled")
+
 RNG = np.random.default_rng(0)
 
 

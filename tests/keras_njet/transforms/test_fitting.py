@@ -17,6 +17,8 @@ from keras_njet._convolution.scale_space import derivative_orders, sampled_deriv
 from keras_njet._convolution.sizes import filter_radius
 from tests.helpers import to_numpy
 
+pytestmark = pytest.mark.usefixtures("little_is_compiled")
+
 RNG = np.random.default_rng(0)
 
 

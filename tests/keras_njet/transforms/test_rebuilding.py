@@ -9,6 +9,8 @@ from keras_njet.layers import ASPP
 from keras_njet.transforms._rebuilding import Rebuilding, inputs_like
 from tests.helpers import on_torch, to_numpy
 
+pytestmark = pytest.mark.usefixtures("little_is_compiled")
+
 RNG = np.random.default_rng(0)
 
 

@@ -22,6 +22,8 @@ from keras_njet import (
 from keras_njet.layers import ScaledPooling
 from tests.helpers import on, predicts_the_same_on_every_backend, to_numpy
 
+pytestmark = pytest.mark.usefixtures("little_is_compiled")
+
 RNG = np.random.default_rng(0)
 CONVOLUTIONS = {1: NJetConv1D, 2: NJetConv2D, 3: NJetConv3D}
 POOLINGS = {

@@ -9,6 +9,7 @@ from keras_njet import NJetASPP, NJetConv1D, NJetConv2D, NJetDepthwiseConv2D, Sa
 from keras_njet._convolution import costs
 from tests.helpers import on, to_numpy
 
+pytestmark = pytest.mark.usefixtures("little_is_compiled")
 RNG = np.random.default_rng(0)
 FACTORS = (1.0, 1.5)
 
@@ -33,7 +34,7 @@ def images(count=6, size=40):
     return RNG.normal(size=(count, size, size, 1)).astype("float32")
 
 
-@on("tensorflow")
+@on("torch")
 def test_channels_are_rescaled_networks():
     model, x = network(), images()
     expected = np.stack([to_numpy(rescale(model, factor)(x)) for factor in FACTORS], axis=1)
