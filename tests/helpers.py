@@ -38,8 +38,7 @@ def on(backend):
 on_torch = on("torch")  # which runs eagerly: compiling takes longest
 
 # Trainings from end to end of which another test runs the most part.
-LONG = bool(os.environ.get("KERAS_NJET_LONG"))
-long = pytest.mark.skipif(not LONG, reason="takes long, and runs with KERAS_NJET_LONG=1")
+long = pytest.mark.skipif(not os.environ.get("KERAS_NJET_LONG"), reason="takes long, and runs with KERAS_NJET_LONG=1")
 
 SHALLOW_APPLICATIONS = ("NIN", "NJetNIN", "AllCNN", "NJetAllCNN", "ResNet32", "NJetResNet32")
 DEEP_APPLICATIONS = ("ResNet110", "NJetResNet110", "EfficientNetB0", "NJetEfficientNetB0")
@@ -74,7 +73,8 @@ def examples(count):
 def skip_without_channels_first():
     """Skips a test of Keras' own convolutions with "channels_first", which TensorFlow has on some processors only."""
     try:
-        keras.ops.conv(np.zeros((1, 1, 3, 3)), np.zeros((3, 3, 1, 1)), data_format="channels_first")
+        x, kernel = np.zeros((1, 1, 3, 3), "float32"), np.zeros((3, 3, 1, 1), "float32")
+        keras.ops.conv(x, kernel, data_format="channels_first")
     except Exception as error:  # of a class of TensorFlow, which may not be installed
         if "NHWC" not in str(error):
             raise

@@ -121,18 +121,13 @@ def linear_matrix(size, new_size, dtype="float32"):
     Returns:
         A tensor of shape `(new_size, size)` whose rows add up to one.
     """
-    if isinstance(size, int) and isinstance(new_size, int):  # one constant: an operation takes long to be traced
-        distances = np.abs(_known_centres(size, new_size)[:, None] - np.arange(size))
-        return ops.convert_to_tensor(np.maximum(1.0 - distances, 0.0), dtype)
-    ratio = ops.cast(size, dtype) / ops.cast(new_size, dtype)
-    centres = ops.clip((ops.arange(new_size, dtype=dtype) + 0.5) * ratio - 0.5, 0.0, ops.cast(size - 1, dtype))
-    pixels = ops.arange(size, dtype=dtype)
-    return ops.relu(1.0 - ops.abs(ops.expand_dims(centres, 1) - ops.expand_dims(pixels, 0)))
-
-
-def _known_centres(size, new_size):
-    """Where the new pixels lie among the old ones."""
-    return np.clip((np.arange(new_size) + 0.5) * (size / new_size) - 0.5, 0, size - 1)
+    if isinstance(size, int) and isinstance(new_size, int):
+        numbers, ratio, last = np, size / new_size, size - 1  # a constant, as each operation takes long to be traced
+    else:
+        numbers, ratio, last = ops, ops.cast(size, dtype) / ops.cast(new_size, dtype), ops.cast(size - 1, dtype)
+    centres = numbers.clip((numbers.arange(new_size, dtype=dtype) + 0.5) * ratio - 0.5, 0.0, last)
+    distances = numbers.abs(centres[:, None] - numbers.arange(size, dtype=dtype))
+    return ops.convert_to_tensor(numbers.maximum(1.0 - distances, 0.0), dtype)
 
 
 def _resample_axis(x, axis, new_size):
@@ -141,7 +136,7 @@ def _resample_axis(x, axis, new_size):
     is_known = isinstance(size, int) and isinstance(new_size, int)
     if not is_known or size * new_size <= _LARGEST_MATRIX:
         return along_axis(ops.cast(linear_matrix(size, new_size, dtype), x.dtype), x, axis)
-    centres = _known_centres(size, new_size)
+    centres = np.clip((np.arange(new_size) + 0.5) * (size / new_size) - 0.5, 0, size - 1)
     below = np.minimum(centres.astype("int32"), size - 2)
     share = np.reshape(centres - below, (-1,) + (1,) * (len(x.shape) - 1 - axis))
     share = ops.cast(ops.convert_to_tensor(share, dtype), x.dtype)

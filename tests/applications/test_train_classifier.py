@@ -9,7 +9,7 @@ import pytest
 
 from applications import _training
 from applications import train_classifier as script
-from tests.helpers import DATA, needs_mnist, on, run
+from tests.helpers import DATA, needs_mnist, on, on_torch, run
 
 SMALL = ("--images", 96, "--test-images", 64, "--batch-size", 48, "--width", 0.1, "--data-dir", DATA)
 
@@ -21,7 +21,7 @@ def train(folder, *options):
         return json.loads((folder / "results.json").read_text()), list(csv.DictReader(file))
 
 
-@on("torch")
+@on_torch
 @needs_mnist
 def test_training_logs_scales_and_sizes(tmp_path):
     results, log = train(tmp_path, "--model", "NJetNIN", "--dataset", "fashion_mnist", "--epochs", 2, "--seed", 3)
@@ -39,7 +39,7 @@ def test_training_logs_scales_and_sizes(tmp_path):
     assert not (tmp_path / "backup").exists()
 
 
-@on("torch")
+@on_torch
 @needs_mnist
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the log that is left open
 def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):

@@ -92,11 +92,12 @@ INPUTS = {
 OF_ANY_SIZE = (segmenting, integrated)  # and so when they are frozen
 
 
-def cases(*, any_size, networks=tuple(INPUTS)):
+def cases(*, any_size, networks=INPUTS):
     """Networks, live and frozen, for one size of inputs and, where the format allows it, for any."""
     shapes = [
         (make, shape)
-        for make, x in ((make, INPUTS[make]) for make in networks)
+        for make, x in INPUTS.items()
+        if make in networks
         for shape in [x.shape[1:]] + ([(*[None] * (x.ndim - 2), 3)] if any_size and make is not of_volumes else [])
     ]
     return [
@@ -123,7 +124,7 @@ def exported(tmp_path, make, shape, is_frozen, suffix="", **arguments):
 @pytest.mark.parametrize(
     ("make", "shape", "is_frozen"),
     # From TensorFlow, Keras exports to LiteRT by way of a SavedModel: there all of them are tested.
-    cases(any_size=True, networks=(subsampling, of_volumes) if BACKEND == "tensorflow" else tuple(INPUTS)),
+    cases(any_size=True, networks=(subsampling, of_volumes) if BACKEND == "tensorflow" else INPUTS),
 )
 def test_saved_model(tmp_path, make, shape, is_frozen):
     if BACKEND == "jax" and make not in OF_ANY_SIZE and shape[0] is None:

@@ -10,7 +10,6 @@ import pytest
 
 from keras_njet import NJetConv2D, NJetDepthwiseConv2D
 from tests.helpers import APPLICATIONS, BACKENDS, skip_without_channels_first, to_numpy
-from tests.helpers import DEEP_APPLICATIONS as DEEP
 from tests.helpers import SHALLOW_APPLICATIONS as SHALLOW
 from tests.helpers import build_application as build
 from tests.helpers import image_size as size
@@ -48,8 +47,7 @@ def randomize(model):
 @pytest.mark.parametrize("name", TRAINED)
 def test_it_trains_a_step_and_saves_and_reloads(name, tmp_path):
     model = build(name, input_shape=(*size(name), 3))
-    # Deep networks take minutes to compile, and run as well without.
-    model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=name in DEEP)
+    model.compile("sgd", "sparse_categorical_crossentropy")
     before = [to_numpy(variable) for variable in model.trainable_variables]
     x = images(name)
     assert np.isfinite(model.train_on_batch(x, np.array([0, 3, 9, 3])))

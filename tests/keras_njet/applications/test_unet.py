@@ -8,7 +8,7 @@ import pytest
 
 from keras_njet import NJetConv2D, SegmentationCrossentropy
 from keras_njet.applications import NJetUNet, UNet
-from tests.helpers import long, on, predicts_the_same_on_every_backend, skip_without_channels_first, to_numpy
+from tests.helpers import long, on_torch, predicts_the_same_on_every_backend, skip_without_channels_first, to_numpy
 
 RNG = np.random.default_rng(0)
 
@@ -89,7 +89,7 @@ def test_mixed_precision():
 
 
 @long
-@on("torch")
+@on_torch
 def test_every_backend_predicts_the_same(tmp_path):
     predicts_the_same_on_every_backend(NJetUNet(filters=2, sigma=1.7), RNG.normal(size=(2, 9, 13, 1)), tmp_path)
 

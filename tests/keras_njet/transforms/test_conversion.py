@@ -14,7 +14,7 @@ from keras_njet import (
     fit_filters,
     freeze,
 )
-from tests.helpers import on_torch, skip_without_channels_first, to_numpy
+from tests.helpers import on_torch, to_numpy
 
 pytestmark = pytest.mark.usefixtures("little_is_compiled")
 
@@ -44,8 +44,8 @@ def assert_same_predictions(model, converted, *shape, tolerance=1e-4):
 )
 def test_a_converted_convolution_has_its_outputs(size, arguments, data_format):
     shape = (2, 11, 8, 4) if data_format == "channels_last" else (2, 4, 11, 8)
-    if data_format == "channels_first":
-        skip_without_channels_first()
+    if data_format == "channels_first" and keras.backend.backend() == "tensorflow":
+        pytest.skip("on a CPU TensorFlow has no such convolution, or adds its bias wrongly outside of a function")
     layer = keras.layers.Conv2D(6, size, data_format=data_format, bias_initializer="normal", name="conv", **arguments)
     model = keras.Sequential([keras.Input(shape[1:]), layer])
     converted = convert(model)

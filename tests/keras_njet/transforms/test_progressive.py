@@ -9,6 +9,7 @@ from keras_njet import NJetConv2D, fit_progressively, rescale
 from tests.helpers import on_torch, to_numpy
 
 pytestmark = pytest.mark.usefixtures("little_is_compiled")
+
 RNG = np.random.default_rng(0)
 IMAGES = np.repeat(np.repeat(RNG.normal(size=(8, 6, 6, 1)), 2, 1), 2, 2).astype("float32")  # 12×12 pixels
 LABELS = RNG.integers(0, 3, 8)

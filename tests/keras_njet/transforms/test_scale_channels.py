@@ -7,9 +7,10 @@ import scipy.special
 
 from keras_njet import NJetASPP, NJetConv1D, NJetConv2D, NJetDepthwiseConv2D, SafeSubsample, ScaleChannels, rescale
 from keras_njet._convolution import costs
-from tests.helpers import on, to_numpy
+from tests.helpers import on, on_torch, to_numpy
 
 pytestmark = pytest.mark.usefixtures("little_is_compiled")
+
 RNG = np.random.default_rng(0)
 FACTORS = (1.0, 1.5)
 
@@ -34,7 +35,7 @@ def images(count=6, size=40):
     return RNG.normal(size=(count, size, size, 1)).astype("float32")
 
 
-@on("torch")
+@on_torch
 def test_channels_are_rescaled_networks():
     model, x = network(), images()
     expected = np.stack([to_numpy(rescale(model, factor)(x)) for factor in FACTORS], axis=1)
