@@ -37,14 +37,14 @@ def footnote(results):
 
 
 def origins(results):
-    """The processors, versions and commits of all rows: several, if a run was ended elsewhere than it was begun."""
-    found = []
-    for row in results["runs"] or [{}]:
-        made = row.get("origin", results)
-        versions = made["versions"]
-        text = (
-            f"{made['processor']}; Python {versions['python']}, keras {versions['keras']} on {versions['backend']}; "
-            f"commit {made['commit']}"
-        )
-        found += [] if text in found else [text]
-    return found
+    """Where and with what all rows were made: several, if a run was ended elsewhere than it was begun."""
+    return list(dict.fromkeys(origin(row.get("origin", results)) for row in results["runs"] or [{}]))
+
+
+def origin(made):
+    """The processor, versions and commit with which something was made."""
+    versions = made["versions"]
+    return (
+        f"{made['processor']}; Python {versions['python']}, keras {versions['keras']} on {versions['backend']}; "
+        f"commit {made['commit']}"
+    )

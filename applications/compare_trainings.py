@@ -3,8 +3,8 @@
     python -m applications.compare_trainings RUN [RUN ...]
 
 A RUN is a folder that train_classifier or train_segmentation wrote, all by the same one. Runs of the same network,
-which may differ in their seeds alone, are taken together, with their mean and standard deviation. Writes into --out:
-training.png, table.md and results.json (what was run, and what each epoch had).
+which may differ in their seeds and backends alone, are taken together, with their mean and standard deviation. Writes
+into --out: training.png, table.md and results.json (what was run, and what each epoch had).
 """
 
 import json
@@ -17,6 +17,7 @@ from applications import _pictures, _results, _tables, _training, train_classifi
 from applications._arguments import ArgumentParser
 
 DASHES = ("-", "--", ":", "-.")  # of the layers of one network
+MAY_DIFFER = ("seed", "backend")  # options of the runs of one network
 METRICS = {"accuracy": "accuracy", "miou": "mIoU"}  # in the log: how it is called
 
 
@@ -38,22 +39,25 @@ def measure(arguments):
     """What the runs recorded."""
     results = {"runs": [read(run) for run in arguments.given]}
     for name, rows in networks(results).items():
-        refuse_other_differences_than_seeds(name, rows)
+        refuse_other_networks(name, rows)
     return results
 
 
-def refuse_other_differences_than_seeds(name, rows):
-    """Ends with an error if runs of a network differ in an option, or have one seed twice."""
+def refuse_other_networks(name, rows):
+    """Ends with an error if runs differ in an option that makes another network of them, or have one seed twice."""
     seeds = [row["seed"] for row in rows]
     options = {option: [row["configuration"].get(option) for row in rows] for option in rows[0]["configuration"]}
     different = {
-        option: found for option, found in options.items() if option != "seed" and found != found[:1] * len(rows)
+        option: found
+        for option, found in options.items()
+        if option not in MAY_DIFFER and found != found[:1] * len(rows)
     }
     different |= {"seed": seeds} if len(set(seeds)) < len(seeds) else {}
     if different:
         shown = ", ".join(f"{option}={found}" for option, found in different.items())
         raise ValueError(
-            f"Expected runs of a network that differ in their seeds alone. Received: network={name!r}, {shown}"
+            "Expected runs of a network that differ in their seeds and backends alone. "
+            f"Received: network={name!r}, {shown}"
         )
 
 
@@ -110,11 +114,7 @@ def format_table(results):
         )
     field = ["receptive field"] if has_field else []
     heads = ["network", "seeds", "parameters", *curves(results), "σ, a layer", "sizes of maps", *field, "minutes"]
-    trained = [
-        f"- `{row['command']}`; {row['processor']}; keras {row['versions']['keras']} on {row['versions']['backend']}; "
-        f"commit {row['commit']}"
-        for row in results["runs"]
-    ]
+    trained = [f"- `{row['command']}`; {_tables.origin(row)}" for row in results["runs"]]
     return "\n".join([_tables.markdown(heads, lines), "Trained by", "", *trained]) + "\n"
 
 

@@ -18,7 +18,7 @@ from keras_njet import (
     freeze,
     rescale,
 )
-from tests.helpers import to_numpy
+from tests.helpers import long, to_numpy
 
 BACKEND = keras.backend.backend()
 RNG = np.random.default_rng(0)
@@ -90,18 +90,25 @@ INPUTS = {
     of_volumes: VOLUMES,
 }
 OF_ANY_SIZE = (segmenting, integrated)  # and so when they are frozen
+FEW = (subsampling, integrated, rescaled)  # which have the most kinds of operations
 
 
-def cases(*, any_size, networks=INPUTS):
-    """Networks, live and frozen, for one size of inputs and, where the format allows it, for any."""
+def cases(*, any_size, often=INPUTS):
+    """Networks, live and frozen, for one size of inputs and, where the format allows it, for any.
+
+    Those that are not among `often` have the mark `long`.
+    """
     shapes = [
         (make, shape)
         for make, x in INPUTS.items()
-        if make in networks
         for shape in [x.shape[1:]] + ([(*[None] * (x.ndim - 2), 3)] if any_size and make is not of_volumes else [])
     ]
     return [
-        pytest.param(make, shape, is_frozen, id=f"{make.__name__}-{shape[0]}-{'frozen' if is_frozen else 'live'}")
+        pytest.param(
+            *(make, shape, is_frozen),
+            id=f"{make.__name__}-{shape[0]}-{'frozen' if is_frozen else 'live'}",
+            marks=() if make in often else long,
+        )
         for make, shape in shapes
         for is_frozen in (False, True)
         if not (make not in OF_ANY_SIZE and is_frozen and shape[0] is None)  # sizes would be fixed
@@ -124,7 +131,7 @@ def exported(tmp_path, make, shape, is_frozen, suffix="", **arguments):
 @pytest.mark.parametrize(
     ("make", "shape", "is_frozen"),
     # From TensorFlow, Keras exports to LiteRT by way of a SavedModel: there all of them are tested.
-    cases(any_size=True, networks=(subsampling, of_volumes) if BACKEND == "tensorflow" else INPUTS),
+    cases(any_size=True, often=(subsampling, of_volumes) if BACKEND == "tensorflow" else FEW),
 )
 def test_saved_model(tmp_path, make, shape, is_frozen):
     if BACKEND == "jax" and make not in OF_ANY_SIZE and shape[0] is None:
@@ -144,7 +151,9 @@ def test_saved_model(tmp_path, make, shape, is_frozen):
 
 @needs_onnx
 @pytest.mark.skipif(BACKEND == "jax", reason="Keras exports from JAX to ONNX by jax2onnx")
-@pytest.mark.parametrize(("make", "shape", "is_frozen"), cases(any_size=True))
+@pytest.mark.parametrize(
+    ("make", "shape", "is_frozen"), cases(any_size=True, often=INPUTS if BACKEND == "torch" else FEW)
+)
 def test_onnx(tmp_path, make, shape, is_frozen):
     if make is rescaled and BACKEND == "torch" and not is_frozen:
         pytest.skip("torch exports no `ops.take`, by which live models find the enlarged windows of their pooling")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from keras_njet import NJetConv2D, NJetDepthwiseConv2D
-from tests.helpers import APPLICATIONS, BACKENDS, skip_without_channels_first, to_numpy
+from tests.helpers import APPLICATIONS, BACKENDS, on_torch, skip_without_channels_first, to_numpy
 from tests.helpers import SHALLOW_APPLICATIONS as SHALLOW
 from tests.helpers import build_application as build
 from tests.helpers import image_size as size
@@ -94,6 +94,7 @@ def test_channels_first_gives_the_same(name, channels_first):
     np.testing.assert_allclose(to_numpy(model(x.transpose(0, 3, 1, 2))), expected, atol=1e-5)
 
 
+@on_torch
 @pytest.mark.parametrize("name", COMPILED)
 def test_without_its_top(name):
     shape = (*size(name), 3)
@@ -110,7 +111,8 @@ def test_without_its_top(name):
         build(name if name != "EfficientNetB0" else "NIN", include_top=False, input_shape=shape, pooling="sum")
 
 
-@pytest.mark.parametrize("name", ["NJetNIN"] if BACKEND == "jax" else ["NJetNIN", "ResNet32", "NJetEfficientNetB0"])
+@on_torch
+@pytest.mark.parametrize("name", ["NJetNIN", "ResNet32", "NJetEfficientNetB0"])
 def test_on_a_tensor_of_the_users_own(name, tmp_path):
     inputs = keras.Input((*size(name), 1))
     own = keras.layers.Dense(3)(inputs)
