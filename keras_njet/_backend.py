@@ -31,7 +31,7 @@ except ImportError as error:
 _STEPS = ("train", "test", "predict")
 _NAME_OF_TRACED = "traced_once_by_keras_njet"
 _OF_MODELS = {"one_step_on_data", "multi_step_on_iterator", "one_step_on_data_distributed", "multi_step_on_data"}
-_TENSORFLOW_FUNCTIONS = weakref.WeakKeyDictionary()  # what `traced_once` has made, for each graph
+_TENSORFLOW_FUNCTIONS = weakref.WeakKeyDictionary()  # what `traced_once` has made, for each outermost graph
 _TRAINER_METHODS = ("fit", "evaluate", "predict", "train_on_batch", "test_on_batch", "predict_on_batch")
 
 
@@ -257,7 +257,7 @@ def is_traced(x) -> bool:
 
 
 def traced_once(function, static: tuple, tensors: tuple):
-    """`function(*static, *tensors)`, traced once in a compiled function however many layers call it.
+    """`function(*static, *tensors)`, traced once in a compiled function however many layers and conditionals call it.
 
     Layers that do the same share what TensorFlow and JAX make of it, the gradient included, which shortens the first
     step of a deep network. On JAX it is compiled outside of a compiled function, too: each operation would be, alone.
@@ -275,7 +275,7 @@ def traced_once(function, static: tuple, tensors: tuple):
 
     tensors = tuple(map(tf.convert_to_tensor, tensors))
     specs = tuple(tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in tensors)
-    made = _TENSORFLOW_FUNCTIONS.setdefault(tf.compat.v1.get_default_graph(), {})
+    made = _TENSORFLOW_FUNCTIONS.setdefault(_graphs(tf.compat.v1.get_default_graph())[-1], {})
     if (function, static, specs) not in made:  # made for its specification alone: a `tf.function` is traced twice
         traced = functools.partial(function, *static)
         traced.__name__ = _NAME_OF_TRACED
@@ -298,13 +298,10 @@ def free_graphs(graph) -> None:
     TensorFlow itself would keep them for as long as the process lives. Where one of them is not of a model's functions,
     but of one of the user's, none is freed.
     """
-    from tensorflow.python.framework.func_graph import FuncGraph, dismantle_func_graph
+    from tensorflow.python.framework.func_graph import dismantle_func_graph
     from tensorflow.python.framework.ops import gradient_registry
 
-    graphs = []
-    while isinstance(graph, FuncGraph):
-        graphs.append(graph)
-        graph = graph.outer_graph
+    graphs = _graphs(graph)
     if not {graph.name for graph in graphs} <= _OF_MODELS:
         return
     for graph in graphs:
@@ -317,6 +314,16 @@ def free_graphs(graph) -> None:
             if _NAME_OF_TRACED in name and function._cached_graph is not None:  # forwards and backwards
                 dismantle_func_graph(function._cached_graph)
         dismantle_func_graph(graph)
+
+
+def _graphs(graph):
+    """A graph that TensorFlow traces, and those of the functions, conditionals and loops around it."""
+    from tensorflow.python.framework.func_graph import FuncGraph
+
+    graphs = [graph]
+    while isinstance(getattr(graphs[-1], "outer_graph", None), FuncGraph):
+        graphs.append(graphs[-1].outer_graph)
+    return graphs
 
 
 @functools.cache

@@ -207,7 +207,9 @@ def choose(convolution: Convolution, implementation: str, phase: str, reach: Cal
     return found[reach(tuple(evaluation.reach for evaluation in found), seconds)], found[-1]
 
 
-def evaluate(chosen, fallback, convolution: Convolution, x, coefficients, sigma, may_outgrow: bool):
+def evaluate(
+    chosen, fallback, convolution: Convolution, x, coefficients, sigma, may_outgrow: bool, is_training_step: bool
+):
     """Evaluates a convolution, whatever σ is by now.
 
     Args:
@@ -218,22 +220,22 @@ def evaluate(chosen, fallback, convolution: Convolution, x, coefficients, sigma,
         coefficients: Tensor α of shape `(basis, channels / groups, filters)`.
         sigma: Tensor σ, in pixels.
         may_outgrow: Whether the filters may have outgrown the reach since the evaluation was chosen.
+        is_training_step: Whether this is a step of a training by Keras.
 
     Returns:
         A tensor of shape `(batch, *new_sizes, filters)`.
     """
     tensors = (x, coefficients, sigma)
-    if all(axis.is_known for axis in convolution.axes):
-        outputs = _backend.traced_once(_evaluated, (chosen, convolution), tensors)
-    else:
-        outputs = _evaluated(chosen, convolution, *tensors)
+    outputs = _evaluated(chosen, convolution, *tensors)
     if not may_outgrow or chosen.reach >= fallback.reach:
         return outputs
     # The chosen evaluation stands outside of the conditional, where XLA would run its convolution on a single thread.
     # The fallback is computed again for its gradient: else a conditional keeps memory for it even when it is not run.
-    again = keras.remat(functools.partial(_evaluated, fallback, convolution))
+    # What is not a training step may be exported, and ONNX cannot always be made of a function within a conditional.
+    evaluated = _evaluated if is_training_step else _evaluated_once
+    otherwise = keras.remat(functools.partial(evaluated, fallback, convolution))
     fits = convolution.largest_radius(sigma) <= chosen.reach
-    return ops.cond(fits, lambda: outputs, lambda: again(*tensors))
+    return ops.cond(fits, lambda: outputs, lambda: otherwise(*tensors))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -282,7 +284,13 @@ def choices(
     return tuple(reversed(paying))
 
 
-def _evaluated(evaluation, convolution, x, coefficients, sigma):
+def _evaluated(evaluation, convolution, *tensors):
+    if all(axis.is_known for axis in convolution.axes):
+        return _backend.traced_once(_evaluated_once, (evaluation, convolution), tensors)
+    return _evaluated_once(evaluation, convolution, *tensors)
+
+
+def _evaluated_once(evaluation, convolution, x, coefficients, sigma):
     return ops.cast(evaluation.evaluate(convolution, x, coefficients, [sigma]), convolution.dtype)
 
 

@@ -160,9 +160,8 @@ class BaseNJetConv(NJetLayer):
         chosen, everywhere = evaluations.choose(convolution, self.implementation, run.phase, reach)
         coefficients = ops.convert_to_tensor(self.coefficients)
         sigma = factor * self.log2_sigma.sigma(convolution.basis_dtype)
-        return evaluations.evaluate(
-            chosen, everywhere, convolution, x, coefficients, sigma, run.may_outgrow(self.log2_sigma)
-        )
+        of_run = run.may_outgrow(self.log2_sigma), run.is_training_step
+        return evaluations.evaluate(chosen, everywhere, convolution, x, coefficients, sigma, *of_run)
 
     def subsampled_size(self, size, rate: float, index: int, run: Run, factor: float = 1.0):
         """Computes the size to which this layer's σ lets a feature map shrink, along one axis.

@@ -99,6 +99,36 @@ def test_what_several_layers_do_alike_is_traced_once():
     assert len(FOUND) == (0 if of_jax else 4)  # nothing is compiled here but on JAX, which has done so before
 
 
+@on("tensorflow")
+def test_what_several_conditionals_do_alike_is_traced_once():
+    import tensorflow as tf
+
+    def twice(x):
+        return tf.cond(tf.reduce_sum(x) > 0.0, lambda: _backend.traced_once(doubled, (2.0,), (x,)), lambda: x)
+
+    @tf.function(autograph=False)
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = twice(twice(x))
+        return tape.gradient(y, x)
+
+    FOUND.clear()
+    for sign, expected in ((1.0, 4.0), (-1.0, 1.0)):
+        np.testing.assert_array_equal(gradient(tf.constant([sign, sign])), [expected, expected])
+    assert len(FOUND) == 1
+
+
+@on("tensorflow")
+def test_what_is_traced_once_may_be_in_a_graph_that_is_no_function():
+    import tensorflow as tf
+
+    with tf.Graph().as_default():
+        y = _backend.traced_once(doubled, (2.0,), (tf.constant([1.0, 3.0]),))
+        with tf.compat.v1.Session() as session:
+            np.testing.assert_array_equal(session.run(y), [2.0, 6.0])
+
+
 def test_training_is_known_in_a_call():
     model = keras.Sequential([keras.Input((3,)), Spy()])
     x = np.zeros((2, 3), "float32")
