@@ -172,11 +172,12 @@ def make_model(classes, channels, arguments):
 
 
 def label(arguments):
-    """What tells runs apart: the network, its order, levels and filters, and its data or the scale of its objects."""
+    """What tells runs apart: the network, its order, filters and levels, and its data or the scale of its objects."""
     order = ORDERS.get(arguments.model) if arguments.order is None else arguments.order
     size = arguments.kernel_size
     parts = [arguments.model]
     parts += [f"order {order}"] if arguments.model in ORDERS else []
+    parts += ["tied"] if arguments.tied else []
     parts += [f"{arguments.levels} levels"] if arguments.levels != 3 else []
     parts += [f"{size}×{size}"] if size != 3 else []
     parts += [f"s = {arguments.scale}" if arguments.dataset == "multiscale_fashion_mnist" else arguments.dataset]

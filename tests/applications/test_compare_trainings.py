@@ -71,11 +71,13 @@ def test_trainings_for_segmentation(tmp_path):
     assert len(compare_trainings.networks(results)) == 2
 
 
-def test_u_nets_are_called_by_what_differs():
+def test_networks_are_called_by_what_differs():
     run = ROOT / "applications/unet/results/object_scale/UNet-s4-seed0"
     label = compare_trainings.train_segmentation.label
     assert label(_results.recorded(run)) == "UNet, s = 4"
     assert label(_results.recorded(run, levels=4, kernel_size=5)) == "UNet, 4 levels, 5×5, s = 4"
+    scenes = {"dataset": "camvid", "scale": "4"}
+    assert label(_results.recorded(run, model="DeepLabV2", tied=True, **scenes)) == "DeepLabV2, tied, camvid"
 
 
 def test_an_order_that_was_not_given_is_that_of_the_network(tmp_path):
