@@ -48,7 +48,7 @@ def main():
 
 
 def compiling_less(cache):
-    """Has XLA compile quickly rather than well, and JAX share what it has compiled between processes."""
+    """Has XLA compile quickly rather than well, and JAX share what it has compiled; each process has one thread."""
     return {
         "OMP_NUM_THREADS": "1",
         "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false",

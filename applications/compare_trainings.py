@@ -2,9 +2,10 @@
 
     python -m applications.compare_trainings RUN [RUN ...]
 
-A RUN is a folder that train_classifier or train_segmentation wrote, all by the same one. Runs of the same network,
-which may differ in their seeds and backends alone, are taken together, with their mean and standard deviation. Writes
-into --out: training.png, table.md and results.json (what was run, and what each epoch had).
+A RUN is a folder that train_classifier or train_segmentation wrote, all by the same one. Runs of the same network are
+taken together, with their mean and standard deviation: they must have different seeds, and may have different backends,
+but no other different options. Writes into --out: training.png, table.md and results.json (what was run, and what each
+epoch had).
 """
 
 import json
@@ -17,7 +18,7 @@ from applications import _pictures, _results, _tables, _training, train_classifi
 from applications._arguments import ArgumentParser
 
 DASHES = ("-", "--", ":", "-.")  # of the layers of one network
-MAY_DIFFER = ("seed", "backend")  # options of the runs of one network
+MAY_DIFFER = ("seed", "backend")  # options, among the runs of one network
 METRICS = {"accuracy": "accuracy", "miou": "mIoU"}  # in the log: how it is called
 
 
@@ -39,12 +40,12 @@ def measure(arguments):
     """What the runs recorded."""
     results = {"runs": [read(run) for run in arguments.given]}
     for name, rows in networks(results).items():
-        refuse_other_networks(name, rows)
+        require_the_same_training(name, rows)
     return results
 
 
-def refuse_other_networks(name, rows):
-    """Ends with an error if runs differ in an option that makes another network of them, or have one seed twice."""
+def require_the_same_training(name, rows):
+    """Ends with an error if runs of a network were trained in different ways, or twice from one seed."""
     seeds = [row["seed"] for row in rows]
     options = {option: [row["configuration"].get(option) for row in rows] for option in rows[0]["configuration"]}
     different = {
@@ -56,7 +57,7 @@ def refuse_other_networks(name, rows):
     if different:
         shown = ", ".join(f"{option}={found}" for option, found in different.items())
         raise ValueError(
-            "Expected runs of a network that differ in their seeds and backends alone. "
+            "Expected runs of a network that have different seeds, and differ in nothing else but their backends. "
             f"Received: network={name!r}, {shown}"
         )
 

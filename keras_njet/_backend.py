@@ -317,7 +317,7 @@ def free_graphs(graph) -> None:
 
 
 def _graphs(graph):
-    """A graph that TensorFlow traces, and those of the functions, conditionals and loops around it."""
+    """A graph that TensorFlow traces, then those of the functions, conditionals and loops around it, outermost last."""
     from tensorflow.python.framework.func_graph import FuncGraph
 
     graphs = [graph]

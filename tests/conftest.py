@@ -1,6 +1,7 @@
 """What tests in several folders share."""
 
 import itertools
+import os
 
 import keras
 import pytest
@@ -24,9 +25,10 @@ def memory_of_compiled_functions_is_given_back():
         jax.clear_caches()
 
 
+@pytest.hookimpl(trylast=True)  # of those that were asked for
 def pytest_collection_modifyitems(config, items):
-    """Keeps, on JAX, the first case of each test in a module with `little_is_compiled`."""
-    if keras.backend.backend() != "jax":
+    """On JAX, keeps the first case of each test with `little_is_compiled`, unless KERAS_NJET_LONG is set."""
+    if keras.backend.backend() != "jax" or os.environ.get("KERAS_NJET_LONG"):
         return
     kept, others = [], []
     for _, cases in itertools.groupby(items, key=lambda item: item.nodeid.split("[")[0]):
@@ -40,7 +42,7 @@ def pytest_collection_modifyitems(config, items):
 def little_is_compiled():
     """For modules that are not about compiling, which takes most of the time: TensorFlow compiles nothing there.
 
-    JAX compiles even what is called outside of a compiled function. There each test has one case.
+    JAX compiles even what is called outside of a compiled function. There the first case of each test is enough.
     """
     if keras.backend.backend() != "tensorflow":
         yield

@@ -37,7 +37,7 @@ def on(backend):
 
 on_torch = on("torch")  # which runs eagerly: compiling takes longest
 
-# Trainings from end to end of which another test runs the most part.
+# Trainings from end to end, exports, benchmarks and examples; some of them no other test runs.
 long = pytest.mark.skipif(not os.environ.get("KERAS_NJET_LONG"), reason="takes long, and runs with KERAS_NJET_LONG=1")
 
 SHALLOW_APPLICATIONS = ("NIN", "NJetNIN", "AllCNN", "NJetAllCNN", "ResNet32", "NJetResNet32")

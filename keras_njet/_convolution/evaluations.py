@@ -232,8 +232,8 @@ def evaluate(
     # The chosen evaluation stands outside of the conditional, where XLA would run its convolution on a single thread.
     # The fallback is computed again for its gradient: else a conditional keeps memory for it even when it is not run.
     # What is not a training step may be exported, and ONNX cannot always be made of a function within a conditional.
-    evaluated = _evaluated if is_training_step else _evaluated_once
-    otherwise = keras.remat(functools.partial(evaluated, fallback, convolution))
+    compute = _evaluated if is_training_step else _computed
+    otherwise = keras.remat(functools.partial(compute, fallback, convolution))
     fits = convolution.largest_radius(sigma) <= chosen.reach
     return ops.cond(fits, lambda: outputs, lambda: otherwise(*tensors))
 
@@ -286,11 +286,11 @@ def choices(
 
 def _evaluated(evaluation, convolution, *tensors):
     if all(axis.is_known for axis in convolution.axes):
-        return _backend.traced_once(_evaluated_once, (evaluation, convolution), tensors)
-    return _evaluated_once(evaluation, convolution, *tensors)
+        return _backend.traced_once(_computed, (evaluation, convolution), tensors)
+    return _computed(evaluation, convolution, *tensors)
 
 
-def _evaluated_once(evaluation, convolution, x, coefficients, sigma):
+def _computed(evaluation, convolution, x, coefficients, sigma):
     return ops.cast(evaluation.evaluate(convolution, x, coefficients, [sigma]), convolution.dtype)
 
 

@@ -243,7 +243,7 @@ def _plain_convolution(layer, kernel_shape, activation):
 
 
 def _has_depthwise_twin(layer):
-    """Whether Keras has a depthwise convolution like this: there is none of volumes, and none with unequal strides."""
+    """Whether Keras has such a depthwise convolution, everywhere: none is of volumes, or has unequal strides."""
     return layer.rank in _DEPTHWISE and len(set(layer.strides)) == 1
 
 

@@ -93,11 +93,11 @@ def test_an_order_that_was_not_given_is_that_of_the_network(tmp_path):
 def test_runs_that_differ_in_more_than_seeds_and_backends_are_refused(option, value):
     row = compare_trainings.read(RUNS[1])
     other = {**row, "seed": 1, "configuration": {**row["configuration"], "seed": 1, "backend": "torch"}}
-    compare_trainings.refuse_other_networks("NJetNIN", [row, other])
+    compare_trainings.require_the_same_training("NJetNIN", [row, other])
     other["configuration"][option] = value
     other["seed"] = other["configuration"]["seed"]
     with pytest.raises(ValueError, match=rf"Received: network='NJetNIN', {option}=\["):
-        compare_trainings.refuse_other_networks("NJetNIN", [row, other])
+        compare_trainings.require_the_same_training("NJetNIN", [row, other])
 
 
 def test_a_folder_without_a_run_is_named(tmp_path, capsys):

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.usefixtures("little_is_compiled")
 @pytest.mark.parametrize(
     ("model", "dataset", "options"),
     [
-        ("NJetUNet", "multiscale_fashion_mnist", "--scale 1 --filters 4 --images 4 --implementation dense"),
         ("NJetUNet", "isbi_em", "--filters 2 --crop 32"),
+        ("NJetUNet", "multiscale_fashion_mnist", "--scale 1 --filters 4 --images 4 --implementation dense"),
         ("NJetDeepLabV2", "camvid", "--crop 32 --backbone resnet32"),
         ("UNet", "camvid", "--filters 2 --crop 32 --batch-size 2"),
     ],
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("little_is_compiled")
 def test_it_trains_on_real_images(model, dataset, options, tmp_path):
     skip_without({"camvid": "camvid", "isbi_em": "isbi-em"}.get(dataset, "fashion-mnist"))
     if keras.backend.backend() != "torch" and dataset != "isbi_em":
-        pytest.skip("compiling takes long; these are tested on torch")
+        pytest.skip("takes long; this is tested on torch")
     given = f"--model {model} --dataset {dataset} --test-images 1 --epochs 1 {options}".split()
     given += [] if "--images" in given else ["--images", "2"]
     given += ["--data-dir", DATA, "--backend", keras.backend.backend(), "--out", str(tmp_path)]

@@ -99,7 +99,7 @@ def test_what_several_layers_do_alike_is_traced_once():
     assert len(FOUND) == (0 if of_jax else 4)  # nothing is compiled here but on JAX, which has done so before
 
 
-@on("tensorflow")
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of TensorFlow")
 def test_what_several_conditionals_do_alike_is_traced_once():
     import tensorflow as tf
 
@@ -119,7 +119,7 @@ def test_what_several_conditionals_do_alike_is_traced_once():
     assert len(FOUND) == 1
 
 
-@on("tensorflow")
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of TensorFlow")
 def test_what_is_traced_once_may_be_in_a_graph_that_is_no_function():
     import tensorflow as tf
 

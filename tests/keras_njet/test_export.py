@@ -18,6 +18,7 @@ from keras_njet import (
     freeze,
     rescale,
 )
+from keras_njet._convolution import evaluations
 from tests.helpers import long, to_numpy
 
 BACKEND = keras.backend.backend()
@@ -34,7 +35,7 @@ needs_onnx = pytest.mark.skipif(
 def subsampling(shape):
     """A network whose feature maps follow σ, in which "auto" chooses a dense evaluation, too."""
     inputs = keras.Input(shape)
-    convolution = NJetConv2D(8, order=2, sigma=1.2, activation="relu", subsample_rate=4.0)
+    convolution = NJetConv2D(8, order=3, sigma=0.9, activation="relu", subsample_rate=4.0)
     x = keras.layers.Concatenate()([convolution(inputs), SafeSubsample(convolution)(inputs)])
     x = NJetDepthwiseConv2D(order=1, sigma=0.8, strides=2, activation="relu")(x)
     return keras.Model(inputs, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x)))
@@ -105,7 +106,9 @@ def cases(*, any_size, often=INPUTS):
     ]
     return [
         pytest.param(
-            *(make, shape, is_frozen),
+            make,
+            shape,
+            is_frozen,
             id=f"{make.__name__}-{shape[0]}-{'frozen' if is_frozen else 'live'}",
             marks=() if make in often else long,
         )
@@ -113,6 +116,13 @@ def cases(*, any_size, often=INPUTS):
         for is_frozen in (False, True)
         if not (make not in OF_ANY_SIZE and is_frozen and shape[0] is None)  # sizes would be fixed
     ]
+
+
+def test_dense_evaluations_are_exported_too(monkeypatch):
+    found, evaluate = [], evaluations.evaluate
+    monkeypatch.setattr(evaluations, "evaluate", lambda one, *rest: found.append(one) or evaluate(one, *rest))
+    subsampling(IMAGES.shape[1:])(IMAGES)
+    assert isinstance(found[-2], evaluations.Dense)  # that of the first layer; Keras calls all of them when it builds
 
 
 def exported(tmp_path, make, shape, is_frozen, suffix="", **arguments):

@@ -51,7 +51,7 @@ def build(speed=0.0, jit_compile=JIT, run_eagerly=False, trainable=True, metrics
     inputs = keras.Input((24, 20, 1))
     layer = NJetConv2D(
         3,
-        order=1,  # with few filters it is compiled quickly
+        order=1,  # with few derivatives it is compiled quickly
         sigma=1.0,
         subsample_rate=4.0,
         learn_sigma=trainable,

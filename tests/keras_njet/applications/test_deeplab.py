@@ -108,7 +108,7 @@ def test_the_default_is_resnet101_with_stride_8():
 @pytest.mark.parametrize("build", [DeepLabV2, NJetDeepLabV2])
 def test_it_trains_and_saves(build, tmp_path):
     if build is NJetDeepLabV2 and keras.backend.backend() != "torch":
-        pytest.skip("compiling takes long; this is tested on torch")
+        pytest.skip("takes long; this is tested on torch")
     keras.utils.set_random_seed(0)
     model = build(small_backbone(), classes=3, output_stride=8)
     assert not model.get_layer("bn").trainable

@@ -19,12 +19,12 @@ pytestmark = pytest.mark.usefixtures("little_is_compiled")
 RNG = np.random.default_rng(0)
 BACKEND = keras.backend.backend()
 ON_TORCH = BACKEND == "torch"  # which runs eagerly: compiling takes longest
-# ResNet110 is ResNet32 with more of the same layers: the tests of its family are enough.
+# ResNet110 is ResNet32 with more of the same layers: it is built, and its weights counted, in the tests of families.
 ALL = [name for name in APPLICATIONS if "ResNet110" not in name]
 # JAX compiles even where a model is called outside of a compiled function.
 COMPILED = ["NJetNIN"] if BACKEND == "jax" else ALL
 TWINS = [name for name in COMPILED if name.startswith("NJet")]
-# Where it is compiled, one network is enough that has layers of Keras alone.
+# Where it takes long, one network is enough that has layers of Keras alone.
 TRAINED = [name for name in COMPILED if name != "EfficientNetB0"] if ON_TORCH else [*TWINS, "NIN"]
 
 

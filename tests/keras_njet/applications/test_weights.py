@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("little_is_compiled")
 
 RELEASES = [(model, name) for model, weights in _weights.released().items() for name in weights]
 LICENCES = {"fashion_mnist": "MIT", "multiscale_fashion_mnist": "MIT", "cifar10": "none stated by its authors"}
-CLASSIFIERS = [release for release in RELEASES if "UNet" not in release[0]]
+CLASSIFIERS = sorted((release for release in RELEASES if "UNet" not in release[0]), reverse=True)  # N-Jets first
 
 
 def load(model, name, **arguments):

@@ -79,7 +79,7 @@ def test_a_depthwise_convolution(padding):
 def test_strides_of_a_depthwise_convolution_may_differ():
     layer = NJetDepthwiseConv2D(depth_multiplier=2, strides=(2, 1), name="njet")
     frozen = assert_frozen(one_layer(layer, 11, 8, 3), 2, 11, 8, 3)
-    assert type(frozen.get_layer("njet")) is keras.layers.Conv2D  # Keras' depthwise convolution has equal strides only
+    assert type(frozen.get_layer("njet")) is keras.layers.Conv2D  # TensorFlow has no depthwise one everywhere
 
 
 @pytest.mark.parametrize(

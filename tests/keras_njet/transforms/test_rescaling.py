@@ -87,7 +87,7 @@ def assert_same_weights(one, other, exactly=True):
         ({"subsample_rate": 6.0}, 10, 0.04),
     ],
 )
-@pytest.mark.parametrize("factor", [2, 3] if keras.backend.backend() == "torch" else [3])  # others compile for each
+@pytest.mark.parametrize("factor", [2, 3] if keras.backend.backend() == "torch" else [3])  # on others it takes long
 def test_predictions_for_band_limited_images_stay(factor, arguments, waves, tolerance):
     model = classifier(64, 72, **arguments)
     rescaled = rescale(model, factor)
