@@ -304,8 +304,8 @@ def free_graphs(graph) -> None:
     graphs = _graphs(graph)
     if not {graph.name for graph in graphs} <= _OF_MODELS:
         return
+    _TENSORFLOW_FUNCTIONS.pop(graphs[-1], None)
     for graph in graphs:
-        _TENSORFLOW_FUNCTIONS.pop(graph, None)
         for operation in graph.get_operations():
             gradient = operation.node_def.attr["_gradient_op_type"].s.decode()
             if gradient.startswith("CustomGradient-"):  # which is registered for this operation alone

@@ -6,6 +6,8 @@ import os
 import keras
 import pytest
 
+from keras_njet._convolution import evaluations
+
 
 @pytest.fixture
 def channels_first():
@@ -13,6 +15,15 @@ def channels_first():
     keras.config.set_image_data_format("channels_first")
     yield
     keras.config.set_image_data_format("channels_last")
+
+
+@pytest.fixture
+def chosen(monkeypatch):
+    """The evaluations that layers choose, a list that grows."""
+    found = []
+    evaluate = evaluations.evaluate
+    monkeypatch.setattr(evaluations, "evaluate", lambda one, *rest, **k: found.append(one) or evaluate(one, *rest, **k))
+    return found
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -160,8 +160,10 @@ class BaseNJetConv(NJetLayer):
         chosen, everywhere = evaluations.choose(convolution, self.implementation, run.phase, reach)
         coefficients = ops.convert_to_tensor(self.coefficients)
         sigma = factor * self.log2_sigma.sigma(convolution.basis_dtype)
-        of_run = run.may_outgrow(self.log2_sigma), run.is_training_step
-        return evaluations.evaluate(chosen, everywhere, convolution, x, coefficients, sigma, *of_run)
+        may_outgrow = run.may_outgrow(self.log2_sigma)
+        return evaluations.evaluate(
+            chosen, everywhere, convolution, x, coefficients, sigma, may_outgrow, run.is_training_step
+        )
 
     def subsampled_size(self, size, rate: float, index: int, run: Run, factor: float = 1.0):
         """Computes the size to which this layer's σ lets a feature map shrink, along one axis.

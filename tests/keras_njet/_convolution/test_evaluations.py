@@ -28,15 +28,6 @@ def choices(sizes, channels, filters, backend="tensorflow", order=3, **arguments
     )
 
 
-@pytest.fixture
-def chosen(monkeypatch):
-    """The evaluations that layers choose, a list that grows."""
-    found = []
-    evaluate = evaluations.evaluate
-    monkeypatch.setattr(evaluations, "evaluate", lambda one, *rest, **k: found.append(one) or evaluate(one, *rest, **k))
-    return found
-
-
 @pytest.mark.parametrize(
     ("channels", "filters", "expected"), [(3, 192, "together"), (48, 192, 2), (96, 96, 1), (2048, 21, 0)]
 )

@@ -95,7 +95,7 @@ def test_channels_first_gives_the_same(name, channels_first):
 
 
 @on_torch
-@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.parametrize("name", ALL)
 def test_without_its_top(name):
     shape = (*size(name), 3)
     maps = build(name, include_top=False, input_shape=shape)
