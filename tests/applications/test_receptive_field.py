@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from applications import receptive_field, train_segmentation
+from applications import _results, receptive_field, train_segmentation
 from applications.data_sets import multiscale_fashion_mnist as multiscale
 from tests.helpers import DATA, needs_fashion_mnist, on_torch, run
 
@@ -44,10 +44,11 @@ def test_fields_of_trained_networks_are_drawn(tmp_path):
 
 
 def test_runs_that_are_alike_have_the_names_of_their_folders(tmp_path):
-    common = {"dataset": "multiscale_fashion_mnist", "scale": "4", "order": None, "levels": 3, "kernel_size": 3}
     for name, model in (("first", "NJetUNet"), ("second", "NJetUNet"), ("other", "UNet")):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "results.json").write_text(json.dumps({"configuration": {**common, "model": model}}))
+        arguments = train_segmentation.parse_arguments(["--model", model, "--out", str(tmp_path / name)])
+        configuration = _results.configuration(arguments)
+        (tmp_path / name / "results.json").write_text(json.dumps({"configuration": configuration}))
     first, second, other = labels = receptive_field.labels_of(
         [tmp_path / name for name in ("first", "second", "other")]
     )
