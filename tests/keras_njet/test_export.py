@@ -153,11 +153,13 @@ def test_saved_model(tmp_path, make, shape, is_frozen):
     import tensorflow as tf
 
     artifact = tf.saved_model.load(path)
-    if BACKEND == "jax" and make is integrated and not is_frozen:
-        with pytest.raises(tf.errors.InvalidArgumentError):  # TensorFlow does not know JAX's error function
-            artifact.serve(x)
-        return
-    np.testing.assert_allclose(np.asarray(artifact.serve(x)), expected, atol=1e-5)
+    try:
+        outputs = artifact.serve(x)
+    except tf.errors.InvalidArgumentError:
+        if BACKEND == "jax" and make is integrated and not is_frozen:
+            pytest.skip("TensorFlow does not know the error function of newer versions of JAX")
+        raise
+    np.testing.assert_allclose(np.asarray(outputs), expected, atol=1e-5)
 
 
 @needs_onnx

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from keras_njet._convolution.depthwise import depthwise_conv
-from tests.helpers import gradients, on_torch, to_numpy
+from tests.helpers import gradients, to_numpy
 
 RNG = np.random.default_rng(0)
 
@@ -60,7 +60,7 @@ def differentiable_gradients(function, *tensors):
     return torch.autograd.grad(function(*tensors), tensors, create_graph=True)
 
 
-@on_torch
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="torch's own differentiation")
 def test_the_functional_gradient_of_torch_goes_through():
     import torch
 

@@ -112,7 +112,7 @@ def test_it_trains_and_saves(build, tmp_path):
     keras.utils.set_random_seed(0)
     model = build(small_backbone(), classes=3, output_stride=8)
     assert not model.get_layer("bn").trainable
-    rate = keras.optimizers.schedules.PolynomialDecay(0.05, 12, power=0.9)
+    rate = keras.optimizers.schedules.PolynomialDecay(0.01, 12, power=0.9)
     model.compile(LayerwiseSGD(rate, {"head": 10.0}, momentum=0.9), SegmentationCrossentropy())
     x = np.random.default_rng(0).normal(size=(2, 20, 27, 3)).astype("float32")
     y = np.where(x.mean(-1) > 0.3, 1, np.where(x.mean(-1) < -0.3, 255, 0))
