@@ -201,10 +201,16 @@ def compile_model(model, classes, train_set, arguments):
         decay = 5e-4 / (1.0 - MOMENTUM)
         optimizer = keras_njet.LayerwiseSGD(rate, RATES[arguments.model], momentum=MOMENTUM, weight_decay=decay)
         optimizer.exclude_from_weight_decay(var_names=["log2_sigma"])
-    objects = list(range(classes)) if arguments.dataset in ("camvid", "voc") else list(range(1, classes))
-    miou = keras_njet.SegmentationIoU(classes, objects, segmentation.IGNORED)
     loss = keras_njet.SegmentationCrossentropy(weights, segmentation.IGNORED)
-    model.compile(optimizer, loss, metrics=[miou])
+    model.compile(optimizer, loss, metrics=[mean_iou(classes, arguments.dataset)])
+
+
+def mean_iou(classes, dataset):
+    """The metric: the mean over all classes of photographs, and over those of objects elsewhere."""
+    import keras_njet
+
+    objects = list(range(classes)) if dataset in ("camvid", "voc") else list(range(1, classes))
+    return keras_njet.SegmentationIoU(classes, objects, segmentation.IGNORED)
 
 
 def inverse_frequencies(batches, classes, count=200):
