@@ -15,12 +15,11 @@ import warnings
 
 import numpy as np
 
-from applications import _results, _tables
+from applications import _results, _tables, train_segmentation
 from applications._arguments import ArgumentParser
 from applications._pictures import draw_masks
 from applications.data_sets import images
 from applications.data_sets import multiscale_fashion_mnist as multiscale
-from applications.data_sets.segmentation import IGNORED
 
 SCALE = 4  # of the training
 METHODS = ("as it is", "resized there and back", "rescaled", "rescaled, integrated")
@@ -83,10 +82,7 @@ def evaluate(predict, batches):
     """The mean IoU over the object classes, and the first prediction."""
     import keras
 
-    import keras_njet
-
-    objects = list(range(1, multiscale.CLASSES))
-    metric = keras_njet.SegmentationIoU(multiscale.CLASSES, objects, IGNORED)
+    metric = train_segmentation.mean_iou(multiscale.CLASSES, "multiscale_fashion_mnist")
     first = None
     for index in range(len(batches)):
         x, y = batches[index]

@@ -10,7 +10,7 @@ its training alone. Writes into --out: table.md and results.json (the mean IoU o
 import json
 import pathlib
 
-from applications import _results, _tables, train_segmentation
+from applications import _results, _tables, compare_trainings, train_segmentation
 from applications._arguments import ArgumentParser
 
 SEED = 1000  # of the test images; those of trainings are 0, 1, ...
@@ -35,11 +35,8 @@ def measure(arguments):
     for run in arguments.given:
         results = json.loads((run / "results.json").read_text())
         others = {"seed": SEED, "test_images": arguments.test_images, "data_dir": arguments.data_dir}
-        chosen = _results.recorded(results, **others)
-        _, test_set, classes = train_segmentation.load(chosen)
-        model = train_segmentation.make_model(classes, test_set[0][0].shape[-1], chosen)
-        model.load_weights(run / "model.weights.h5")
-        metrics = [train_segmentation.mean_iou(classes, chosen.dataset)]
+        model, test_set, chosen = train_segmentation.trained(run, **others)
+        metrics = [train_segmentation.mean_iou(model.output_shape[-1], chosen.dataset)]
         model.compile(loss=keras_njet.SegmentationCrossentropy(), metrics=metrics)
         rows.append(
             {
@@ -58,11 +55,10 @@ def report(results, folder):
 
 
 def format_table(results):
-    rows, lines = results["runs"], []
-    for network in dict.fromkeys(row["network"] for row in rows):
-        own = _results.select(rows, network=network)
-        means = [_tables.mean_std([row[name] for row in own]) for name in ("miou", "miou_of_its_training")]
-        lines.append([network, ", ".join(f"{row['miou']:.3f}" for row in own), *means])
+    lines = []
+    for network, rows in compare_trainings.networks(results).items():
+        means = [_tables.mean_std([row[name] for row in rows]) for name in ("miou", "miou_of_its_training")]
+        lines.append([network, ", ".join(f"{row['miou']:.3f}" for row in rows), *means])
     count = results["configuration"]["test_images"]
     heads = ["network", f"mIoU on {count} images, each seed", "mean", "mean, each on the images of its training"]
     return f"{_tables.markdown(heads, lines)}\n{_tables.footnote(results)}"

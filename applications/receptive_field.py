@@ -33,10 +33,7 @@ def measure(arguments):
     """The field of each network, drawn; returns their radii."""
     fields, labels = {}, labels_of(arguments.runs)
     for run in arguments.runs:
-        chosen = _results.recorded(run, data_dir=arguments.data_dir)
-        _, test_set, classes = train_segmentation.load(chosen)
-        model = train_segmentation.make_model(classes, test_set[0][0].shape[-1], chosen)
-        model.load_weights(run / "model.weights.h5")
+        model, test_set, _ = train_segmentation.trained(run, data_dir=arguments.data_dir)
         fields[labels[run]] = effective_field(model, test_set, arguments.images)
     plot(fields, arguments.out / "receptive_field.png")
     return {"metrics": {f"pixels of half of the field, {name}": radius(field) for name, field in fields.items()}}

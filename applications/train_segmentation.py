@@ -113,6 +113,15 @@ def measure(arguments):
     }
 
 
+def trained(run, **others):
+    """The network of a folder with its weights, its test images, and its arguments, some of which `others` replace."""
+    chosen = _results.recorded(run, **others)
+    _, test_set, classes = load(chosen)
+    model = make_model(classes, test_set[0][0].shape[-1], chosen)
+    model.load_weights(run / "model.weights.h5")
+    return model, test_set, chosen
+
+
 def load(arguments):
     """The training set and the test set, as batches, and the number of classes."""
     if arguments.dataset == "multiscale_fashion_mnist":

@@ -1,5 +1,6 @@
 """Guards export: other runtimes give what Keras gives, for live N-Jet models and for frozen ones."""
 
+import importlib.metadata
 import importlib.util
 import warnings
 
@@ -22,6 +23,7 @@ from keras_njet._convolution.evaluations import Dense
 from tests.helpers import long, to_numpy
 
 BACKEND = keras.backend.backend()
+HAS_ERROR_FUNCTION_OF_ITS_OWN = BACKEND == "jax" and importlib.metadata.version("jax") != "0.4.30"  # the oldest
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(2, 24, 20, 3)).astype("float32")
 SIGNALS = RNG.normal(size=(2, 50, 3)).astype("float32")
@@ -153,13 +155,11 @@ def test_saved_model(tmp_path, make, shape, is_frozen):
     import tensorflow as tf
 
     artifact = tf.saved_model.load(path)
-    try:
-        outputs = artifact.serve(x)
-    except tf.errors.InvalidArgumentError:
-        if BACKEND == "jax" and make is integrated and not is_frozen:
-            pytest.skip("TensorFlow does not know the error function of newer versions of JAX")
-        raise
-    np.testing.assert_allclose(np.asarray(outputs), expected, atol=1e-5)
+    if HAS_ERROR_FUNCTION_OF_ITS_OWN and make is integrated and not is_frozen:
+        with pytest.raises(tf.errors.InvalidArgumentError):  # which TensorFlow does not know
+            artifact.serve(x)
+        return
+    np.testing.assert_allclose(np.asarray(artifact.serve(x)), expected, atol=1e-5)
 
 
 @needs_onnx
