@@ -18,6 +18,7 @@ RECIPES = {
     "compare_adaptive": (["--quick"], "compare_adaptive-quick"),
     "compare_series": (["--quick"], "compare_series-quick/OSULeaf"),
     "compare_volumes": (["--data-dir", "here"], "compare_volumes"),
+    "evaluate_segmentation": (["a_run"], "evaluate_segmentation"),
     "fit_filters": ([], "fit_filters"),
     "convert_nin": ([], "convert_nin"),
     "receptive_field": (["a_run"], "receptive_field"),
