@@ -145,8 +145,8 @@ CLAIMS = [  # a page, a sentence of it, and the figures in it
     ("README.md", "takes {:.2f} to {:.2f} of the time, the others {:.2f} to {:.2f}", plain_networks),
     (
         "README.md",
-        "On CIFAR-10, N-Jet-NIN has {:.4f} and {:.4f} from two seeds, and NIN {:.4f} and {:.4f}; on Fashion-MNIST, from "
-        "one, {:.4f} and {:.4f}.",
+        "On CIFAR-10, N-Jet-NIN has {:.4f} and {:.4f} from two seeds, and NIN {:.4f} and {:.4f}; on Fashion-MNIST, "
+        "from one, {:.4f} and {:.4f}.",
         lambda: [of_network(run) for run in (*CIFAR10, NJET_NIN, NIN)],
     ),
     (
