@@ -68,7 +68,7 @@ def read(run):
     recorded = _results.recorded(results)
     log = _training.read_log(run / "log.csv")
     classifies = recorded.model in train_classifier.MODELS
-    sizes = train_classifier.baseline_sizes(recorded, results["input_shape"]) if classifies else {}
+    fixed = train_classifier.baseline_sizes(recorded, results["input_shape"]) if classifies else {}
     return {
         "network": recorded.model if classifies else train_segmentation.label(recorded),
         "seed": recorded.seed,
@@ -78,7 +78,7 @@ def read(run):
         "receptive_field": results["metrics"].get("receptive_field"),
         **{name: results.get(name) for name in ("command", "processor", "commit", "versions")},
         "log": {name: [row[name] for row in log] for name in log[0]},
-        "baseline_sizes": list(sizes.values()),
+        "baseline_sizes": list(fixed.values()),
     }
 
 
@@ -99,9 +99,15 @@ def curves(results):
     return {f"test {METRICS[found]}": f"val_{found}", f"training {METRICS[found]}": found}
 
 
-def layers(rows):
-    """The names of the layers whose σ was logged."""
-    return [name.removesuffix("/sigma") for name in rows[0]["log"] if name.endswith("/sigma")]
+def scales(rows):
+    """What has a scale, a layer or a part of a pyramid, and the name of that scale in the log."""
+    return {name.removesuffix("/sigma"): name for name in rows[0]["log"] if "/sigma" in name}
+
+
+def sizes(rows):
+    """The layers with learned sizes of feature maps, and their names in the log; none if the layers are many."""
+    found = {layer: f"{layer}/height" for layer in scales(rows)}
+    return {layer: name for layer, name in found.items() if name in rows[0]["log"] and not are_many(found)}
 
 
 def format_table(results):
@@ -121,17 +127,17 @@ def format_table(results):
 
 def scales_and_sizes(rows):
     """Cells of a table: σ and size of the map of each layer; if there are many, the least and the largest σ alone."""
-    names = layers(rows)
-    if not names:
-        return "–", "–"
-    scales = [[row["log"][f"{layer}/sigma"][-1] for row in rows] for layer in names]
-    if are_many(names):
-        means = [float(np.mean(of_layer)) for of_layer in scales]
-        return f"{min(means):.2f} to {max(means):.2f}", "–"
-    sizes = [[row["log"][f"{layer}/height"][-1] for row in rows] for layer in names]
-    return tuple(
-        ", ".join(_tables.mean_std(each, digits) for each in cells) for cells, digits in ((scales, 2), (sizes, 0))
+    of_scales, of_sizes = (
+        [[row["log"][name][-1] for row in rows] for name in names.values()] for names in (scales(rows), sizes(rows))
     )
+    if not are_many(of_scales):
+        return in_a_cell(of_scales, 2), in_a_cell(of_sizes, 0)
+    means = [float(np.mean(of_layer)) for of_layer in of_scales]
+    return f"{min(means):.2f} to {max(means):.2f}", "–"
+
+
+def in_a_cell(of_layers, digits):
+    return ", ".join(_tables.mean_std(of_layer, digits) for of_layer in of_layers) or "–"
 
 
 def are_many(names):
@@ -141,24 +147,22 @@ def are_many(names):
 
 def plot(results, path):
     """The metric of all networks; σ of those that learn it, and the sizes of feature maps unless layers are many."""
-    panels = 2 if any(are_many(layers(rows)) for rows in networks(results).values()) else 3
+    panels = 3 if any(sizes(rows) for rows in networks(results).values()) else 2
     figure = Figure(figsize=(4.3 * panels, 4), layout="constrained")
     of_metric, of_sigma, *others = figure.subplots(1, panels)
     for index, (name, rows) in enumerate(networks(results).items()):
         colour = _pictures.style(index)["color"]
         for dash, (metric, key) in zip(DASHES, curves(results).items(), strict=False):
             draw(of_metric, rows, key, label=f"{name}, {metric}", color=colour, linestyle=dash)
-        names = layers(rows)
-        for position, layer in enumerate(names):
-            line = {"label": f"{name}, {layer}", "color": colour, "linestyle": DASHES[position % len(DASHES)]}
-            if are_many(names):
-                line = {"label": None if position else f"{name}, each layer", "color": colour, "linewidth": 0.8}
-            draw(of_sigma, rows, f"{layer}/sigma", **line)
-            for axes in others:
-                draw(axes, rows, f"{layer}/height", **line)
+        for axes, found in zip((of_sigma, *others), (scales(rows), sizes(rows)), strict=False):
+            for position, (layer, key) in enumerate(found.items()):
+                line = {"label": f"{name}, {layer}", "color": colour, "linestyle": DASHES[position % len(DASHES)]}
+                if are_many(found):
+                    line = {"label": None if position else f"{name}, each layer", "color": colour, "linewidth": 0.8}
+                draw(axes, rows, key, **line)
     for axes in others:
-        sizes = {tuple(row["baseline_sizes"]) for row in results["runs"]}
-        for index, size in enumerate(sizes.pop() if len(sizes) == 1 else ()):
+        fixed = {tuple(row["baseline_sizes"]) for row in results["runs"]}
+        for index, size in enumerate(fixed.pop() if len(fixed) == 1 else ()):
             text = None if index else "spatial convolutions of the baseline"
             axes.axhline(size, color="tab:gray", linewidth=0.8, zorder=0, label=text)
         axes.set(ylabel="size of the feature map (pixels)", ylim=(0, None))  # of all lines, so at the end

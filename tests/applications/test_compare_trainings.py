@@ -20,8 +20,10 @@ def test_the_curves_of_recorded_runs(tmp_path):
     with open(RUNS[1] / "log.csv", newline="") as file:
         logged = list(csv.DictReader(file))
     assert njet["log"]["block2_conv/sigma"] == [float(row["block2_conv/sigma"]) for row in logged]
-    assert compare_trainings.layers([plain]) == []
-    assert compare_trainings.layers([njet]) == ["block1_conv", "block2_conv", "block3_conv"]
+    layers = ("block1_conv", "block2_conv", "block3_conv")
+    assert compare_trainings.scales([plain]) == compare_trainings.sizes([plain]) == {}
+    assert compare_trainings.scales([njet]) == {layer: f"{layer}/sigma" for layer in layers}
+    assert compare_trainings.sizes([njet]) == {layer: f"{layer}/height" for layer in layers}
     assert njet["baseline_sizes"] == plain["baseline_sizes"] == [32, 16, 8]
     last = [f"{float(logged[-1][f'block{number}_conv/sigma']):.2f}" for number in (1, 2, 3)]
     row = next(line for line in (tmp_path / "table.md").read_text().splitlines() if line.startswith("| NJetNIN"))
@@ -69,6 +71,21 @@ def test_trainings_for_segmentation(tmp_path):
     assert "| receptive field | minutes |" in head
     assert f" | {statistics.mean(fields):.0f} ± {statistics.stdev(fields):.0f} | " in njet
     assert len(compare_trainings.networks(results)) == 2
+
+
+def test_the_scales_of_a_pyramid(monkeypatch, tmp_path):
+    """They are in the table and in the picture; its feature maps have no learned sizes, so they have no panel."""
+    run = ROOT / "applications/deeplab/results/camvid/NJetDeepLabV2"
+    results = {"runs": [compare_trainings.read(run)]}
+    last = list(csv.DictReader((run / "log.csv").read_text().splitlines()))[-1]
+    names = [f"head/sigma_{index}" for index in range(4)]
+    shown = ", ".join(f"{float(last[name]):.2f}" for name in names)
+    assert f" | {shown} | – | " in compare_trainings.format_table(results)
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    compare_trainings.plot(results, tmp_path / "unused.png")
+    _, of_sigma = figures[0].axes
+    assert [line.get_ydata()[-1] for line in of_sigma.lines] == [float(last[name]) for name in names]
 
 
 def test_networks_are_called_by_what_differs():
