@@ -75,7 +75,7 @@ def test_trainings_for_segmentation(tmp_path):
 
 def test_the_scales_of_a_pyramid(monkeypatch, tmp_path):
     """They are in the table and in the picture; its feature maps have no learned sizes, so they have no panel."""
-    run = ROOT / "applications/deeplab/results/camvid/NJetDeepLabV2"
+    run = ROOT / "applications/deeplab/results/camvid/NJetDeepLabV2-order3"
     results = {"runs": [compare_trainings.read(run)]}
     last = list(csv.DictReader((run / "log.csv").read_text().splitlines()))[-1]
     names = [f"head/sigma_{index}" for index in range(4)]
