@@ -50,7 +50,7 @@ class NJetVarianceScaling(keras.initializers.RandomNormal):
 
     def __call__(self, shape, dtype=None):
         """Draws coefficients of shape `(basis, channels / groups, filters)`."""
-        basis, fan_in, _ = shape
+        basis, fan_in = shape[:2] if len(shape) == 3 else (0, 0)
         order = next(order for order in itertools.count() if math.comb(order + self.axes, self.axes) >= basis)
         if len(derivative_orders(order, self.axes)) != basis:
             raise ValueError(

@@ -77,7 +77,8 @@ class SegmentationCrossentropy(keras.losses.Loss):
             counted = counted * ops.take(ops.convert_to_tensor(self.class_weights, "float32"), labels, axis=0)
         log_probabilities = ops.log_softmax(logits)
         losses = -ops.squeeze(ops.take_along_axis(log_probabilities, ops.expand_dims(labels, 1), axis=1), 1)
-        share = ops.cast(ops.size(labels), "float32") / ops.maximum(ops.sum(counted), keras.config.epsilon())
+        total = ops.sum(counted)
+        share = ops.cast(ops.size(labels), "float32") / ops.where(total > 0, total, 1.0)
         losses = ops.where(unknown, float("nan"), counted * losses * share)
         return ops.reshape(losses, ops.shape(y_pred)[:-1])  # of which Keras takes the mean, with any sample weights
 

@@ -72,6 +72,10 @@ class Top:
     classes: int = 10
     activation: typing.Any = "softmax"
 
+    def __post_init__(self):
+        if self.pooling not in (None, "avg", "max"):
+            raise ValueError(f'`pooling` must be None, "avg" or "max". Received: pooling={self.pooling!r}')
+
     def of_maps(self, x):
         """The top of fully convolutional classifiers: a feature map for each class, which is averaged."""
         if not self.include:
@@ -82,7 +86,7 @@ class Top:
 
     def pooled(self, x):
         """What `pooling` asks for in a model without its top."""
-        if checked(self.pooling) == "avg":
+        if self.pooling == "avg":
             return keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
         if self.pooling == "max":
             return keras.layers.GlobalMaxPooling2D(name="max_pool")(x)
@@ -123,13 +127,6 @@ def pointwise(x, filters: int, name: str):
 def scaled(filters: int, width: float) -> int:
     """A number of filters times the width of the network."""
     return max(1, round(filters * _arguments.positive("width", width)))
-
-
-def checked(pooling: str | None) -> str | None:
-    """The argument `pooling`; an error if it is not one of the three allowed values."""
-    if pooling not in (None, "avg", "max"):
-        raise ValueError(f'`pooling` must be None, "avg" or "max". Received: pooling={pooling!r}')
-    return pooling
 
 
 def make_model(inputs, outputs, name: str) -> keras.Model:

@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from keras_njet import _arguments
+
 # Mean and standard deviation of the training images' channels, pixels in [0, 1].
 STATISTICS = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
@@ -42,7 +44,7 @@ def preprocess_input(x, data_format: str | None = None, dataset: str = "cifar10"
     """
     if dataset not in STATISTICS:
         raise ValueError(f"`dataset` must be one of {sorted(STATISTICS)}. Received: dataset={dataset!r}")
-    data_format = data_format or keras.config.image_data_format()
+    data_format = _arguments.data_format(data_format)
     axis = -1 if data_format == "channels_last" else -3
     mean, deviation = (np.asarray(values, "float32") for values in STATISTICS[dataset])
     if x.shape[axis] != len(mean):

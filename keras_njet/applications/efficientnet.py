@@ -46,7 +46,7 @@ def NJetEfficientNetB0(  # noqa: N802
     >>> keras_njet.applications.NJetEfficientNetB0(input_shape=(32, 32, 3), classes=10).output_shape
     (None, 10)
     """
-    top = building.Top(include_top, building.checked(pooling), classes, classifier_activation)
+    top = building.Top(include_top, pooling, classes, classifier_activation)
     _weights.check("NJetEfficientNetB0", weights, top, {})
     if input_tensor is not None:
         input_shape = tuple(image_input(input_tensor, input_shape, _MIN_SIZE).shape[1:])

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_njet._backend import calling_through, inner_layers
+from keras_njet._backend import calling_through, inner_layers, own_variables
 
 
 def find_nan(model: keras.Model, x, y, batch_size: int = 32) -> tuple[keras.Layer, str] | None:
@@ -25,7 +25,8 @@ def find_nan(model: keras.Model, x, y, batch_size: int = 32) -> tuple[keras.Laye
         - `"output"`: the output of the layer is not finite, though its input is;
         - `"loss"`: the output of the model is finite, but its loss is not; the layer is the model;
         - `"gradient"`: the loss is finite, but not the gradients of this layer and of those before it. NaN arises in
-          this layer, or in a layer without weights after it.
+          this layer, or in a layer without weights after it. With an optimizer that has `global_clipnorm` one such
+          gradient spoils all, and the layer is the last one with weights: compile without it to find the right one.
 
     Raises:
         ValueError: If the model is not compiled.
@@ -68,7 +69,7 @@ def _find_in_batch(model, x, y):
     loss = np.ravel(model.train_on_batch(x, y))[0]
     if not np.isfinite(loss):
         return model, "loss"
-    broken = [layer for layer in inner_layers(model) if not inner_layers(layer) and not _are_finite(layer.weights)]
+    broken = [layer for layer in inner_layers(model) if not _are_finite(own_variables(layer))]
     return (broken[-1], "gradient") if broken else None
 
 

@@ -64,4 +64,7 @@ class ResizeLike(keras.layers.Layer):
                 "ResizeLike must be called on a list of two feature maps: one to resize, and one that has the size. "
                 f"Received: inputs={inputs}"
             )
+        ranks = [len(getattr(each, "shape", each)) for each in inputs]
+        if ranks[0] != ranks[1]:
+            raise ValueError(f"Both feature maps must have the same number of axes. Received: ranks={ranks}")
         return inputs

@@ -66,6 +66,8 @@ def fit_progressively(
         raise ValueError(
             f"Epochs are numbered from 0 on, from stage to stage. Received: initial_epoch={options['initial_epoch']}"
         )
+    if callable(x) and y is not None:
+        raise ValueError(f"A function also gives the targets: `y` must be None. Received: type(y)={type(y).__name__}")
     histories, begun, data_format = [], 0, data_format_of(model)
     for factor, count in zip(factors, epochs, strict=True):
         given = _training_data(x, y, factor, data_format) | _validation_data(validation_data, factor, data_format)

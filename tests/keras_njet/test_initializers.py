@@ -52,5 +52,7 @@ def test_errors():
         NJetVarianceScaling(sigma=0)
     with pytest.raises(ValueError, match=r"Received: shape=\(5, 2, 4\)$"):
         NJetVarianceScaling()((5, 2, 4))
+    with pytest.raises(ValueError, match=r"the shape \(basis, channels, filters\).*Received: shape=\(3, 3, 8, 8\)$"):
+        NJetVarianceScaling()((3, 3, 8, 8))
     with pytest.raises(ValueError, match=r"2 of them, one per axis. Received: sigma=\(1.0, 2.0, 3.0\)$"):
         NJetVarianceScaling(sigma=(1.0, 2.0, 3.0))

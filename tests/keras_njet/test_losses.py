@@ -42,6 +42,13 @@ def test_gradients_are_those_of_the_formula():
     np.testing.assert_allclose(ours, expected, atol=1e-6)
 
 
+def test_small_weights_of_classes_count_as_large_ones_do():
+    """Only their ratios matter, as with 1 / (number of pixels) of large images."""
+    labels, logits = np.array([[0, 1, 1, 2]]), np.random.default_rng(0).normal(size=(1, 4, 3)).astype("float32")
+    large, small = (SegmentationCrossentropy(scale * np.array([1.0, 2.0, 0.5]), axis=-1) for scale in (1.0, 1e-9))
+    assert float(small(labels, logits)) == pytest.approx(float(large(labels, logits)), rel=1e-5)
+
+
 def test_nothing_but_ignored_pixels_gives_zero():
     assert float(SegmentationCrossentropy()(np.full((1, 2, 2), 255), np.ones((1, 2, 2, 3), "float32"))) == 0.0
 

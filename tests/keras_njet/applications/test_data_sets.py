@@ -47,6 +47,8 @@ def test_bad_input_is_named_in_the_error():
         nin.preprocess_input(np.zeros((1, 8, 8, 3)), dataset="imagenet")
     with pytest.raises(ValueError, match=r"Received: x.shape=\(1, 8, 8, 1\)"):
         nin.preprocess_input(np.zeros((1, 8, 8, 1)))
+    with pytest.raises(ValueError, match="Received: data_format='NCHW'"):
+        nin.preprocess_input(np.zeros((1, 3, 8, 8)), data_format="NCHW")
     with pytest.raises(ValueError, match=r"Received: shape=\(1, 9\)"):
         nin.decode_predictions(np.zeros((1, 9)))
     with pytest.raises(ValueError, match="Received: dataset='cifar100'"):

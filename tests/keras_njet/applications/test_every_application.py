@@ -108,7 +108,7 @@ def test_without_its_top(name):
         pooled.set_weights(maps.get_weights())
         np.testing.assert_allclose(to_numpy(pooled(x)), pool(outputs, axis=(1, 2)), rtol=1e-5, atol=1e-5)
     with pytest.raises(ValueError, match="pooling"):
-        build(name if name != "EfficientNetB0" else "NIN", include_top=False, input_shape=shape, pooling="sum")
+        build(name if name != "EfficientNetB0" else "NIN", input_shape=shape, pooling="sum")
 
 
 @on_torch

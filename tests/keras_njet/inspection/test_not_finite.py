@@ -18,8 +18,8 @@ class Root(keras.layers.Layer):
         return ops.sqrt(0.0 * x)
 
 
-def make_model(*between, loss="mse", learn_sigma=True):
-    first, last = (NJetConv2D(2, learn_sigma=learn_sigma, name=name) for name in ("first", "last"))
+def make_model(*between, loss="mse", **arguments):
+    first, last = (NJetConv2D(2, **arguments, name=name) for name in ("first", "last"))
     layers = [first, *between, last, keras.layers.GlobalMaxPooling2D()]
     model = keras.Sequential([keras.Input((6, 6, 1)), *layers])
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss)
@@ -43,8 +43,10 @@ def test_an_output_that_is_not_finite(within_another):
     assert (layer.name, where) == ("infinite", "output")
 
 
-def test_a_gradient_that_is_not_finite():
-    layer, where = find_nan(make_model(Root()), X, Y)
+@pytest.mark.parametrize("activation", [None, keras.layers.ReLU])
+def test_a_gradient_that_is_not_finite(activation):
+    """Also if the activation of the layer is a layer, so that the layer holds another one."""
+    layer, where = find_nan(make_model(Root(), activation=activation and activation()), X, Y)
     assert (layer.name, where) == ("first", "gradient")
 
 

@@ -55,6 +55,11 @@ def test_sizes_may_be_unknown_until_it_runs():
 def test_it_wants_two_maps():
     with pytest.raises(ValueError, match="Received: inputs="):
         ResizeLike()(keras.Input((4, 4, 1)))
+    maps = [np.zeros((1, 4, 4, 2), "float32"), np.zeros((1, 8, 2), "float32")]
+    with pytest.raises(ValueError, match=r"same number of axes\. .*ranks=\[4, 3\]"):
+        ResizeLike()(maps)
+    with pytest.raises(ValueError, match=r"ranks=\[4, 3\]"):
+        ResizeLike().compute_output_shape([each.shape for each in maps])
 
 
 def test_maps_of_integers_give_fractions():

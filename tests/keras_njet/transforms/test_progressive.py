@@ -118,6 +118,7 @@ def test_data_of_each_size_may_come_from_a_function():
         ({"factors": (0.5,), "epochs": (1,), "initial_epoch": 2}, "Received: initial_epoch=2$"),
         ({"factors": (0.5,), "epochs": (0,)}, "`epochs` must be .*Received: epochs=0"),
         ({"factors": (0.5,), "epochs": (1,), "x": [IMAGES]}, r"`x` must be an array.*Received: type\(x\)=list"),
+        ({"factors": (0.5,), "epochs": (1,), "x": lambda factor: IMAGES}, r"`y` must be None.*type\(y\)=ndarray"),
     ],
 )
 def test_bad_arguments_are_named_and_change_nothing(arguments, message):
