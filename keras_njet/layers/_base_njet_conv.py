@@ -235,9 +235,6 @@ class BaseNJetConv(NJetLayer):
     def feature_map_size(self):
         return self._map_size
 
-    def size_source(self):
-        return None if self.subsample_rate is None and self.padding != "valid" else self
-
     def filter_sigmas(self) -> np.ndarray | None:
         """σ of each filter or group of filters as numbers in pixels, the largest of all axes; None if all share one."""
         sharing = self.sharing(self._channels) if self.built else None
@@ -264,7 +261,7 @@ class BaseNJetConv(NJetLayer):
 
     def compute_output_shape(self, input_shape, factor=1.0):
         known = spatial(input_shape, self.data_format)
-        if self.size_source() is not None:
+        if self.subsample_rate is not None or self.padding == "valid":  # then σ decides it
             known = (None,) * self.rank
         else:
             margin = self._fixed_margin(factor)

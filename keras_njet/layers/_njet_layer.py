@@ -46,13 +46,6 @@ class NJetLayer(keras.layers.Layer):
         """The size of the output along each axis as last computed, in pixels; None where it varies, () if not noted."""
         return ()
 
-    def size_source(self) -> "NJetLayer | None":
-        """The layer whose σ decides the size of this layer's output; None if it depends on none.
-
-        A method and not a property, because Keras saves a layer that it finds in an attribute as a part of this one.
-        """
-        return None
-
     def leave_frozen_scales_alone(self):
         """Freezes the scales of a frozen layer, as Keras does with the weights that `add_weight` makes."""
         if not self.trainable:

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_njet import _arguments
+from keras_njet.layers._data_formats import floating
 
 
 @keras.saving.register_keras_serializable(package="keras_njet")
@@ -125,7 +126,8 @@ class DeformableConv2D(keras.layers.Layer):
 
     def call(self, inputs):
         channels_first = self.data_format == "channels_first"
-        x = ops.transpose(inputs, (0, 2, 3, 1)) if channels_first else inputs
+        x = floating(inputs, self.compute_dtype)
+        x = ops.transpose(x, (0, 2, 3, 1)) if channels_first else x
         geometry = (self.strides, self.padding, self.dilation_rate)
         outputs = deformable_convolution(x, self.offsets(x), self.kernel, *geometry)
         if self.use_bias:

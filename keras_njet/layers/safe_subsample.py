@@ -86,10 +86,6 @@ class SafeSubsample(NJetLayer):
         ]
         return from_channels_last(resample(x, new_sizes), self.data_format)
 
-    def size_source(self):
-        source = self._source.layer
-        return None if isinstance(source, str) else source
-
     def compute_output_shape(self, input_shape):
         channels = input_shape[-1 if self.data_format == "channels_last" else 1]
         unknown = [None] * len(spatial(input_shape, self.data_format))

@@ -11,6 +11,12 @@ from tests.helpers import to_numpy
 RNG = np.random.default_rng(0)
 
 
+def test_images_of_integers():
+    images = RNG.integers(0, 256, (1, 9, 9, 3)).astype("uint8")
+    layer = ASPP(2, rates=(1, 3))
+    np.testing.assert_array_equal(to_numpy(layer(images)), to_numpy(layer(images.astype("float32"))))
+
+
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
 def test_it_is_the_sum_of_dilated_convolutions(tied, data_format):

@@ -136,6 +136,12 @@ def test_gradients_are_those_of_finite_differences():
         np.testing.assert_allclose(np.sum(gradient * direction), change, rtol=1e-3, atol=1e-3)
 
 
+def test_images_of_integers():
+    images = np.random.default_rng(0).integers(0, 256, (1, 6, 7, 2)).astype("uint8")
+    layer = DeformableConv2D(3, 3)
+    np.testing.assert_array_equal(to_numpy(layer(images)), to_numpy(layer(images.astype("float32"))))
+
+
 def test_channels_first():
     x = RNG.normal(size=(2, 6, 7, 4)).astype("float32")
     last, first = (DeformableConv2D(3, strides=2, data_format=f"channels_{order}") for order in ("last", "first"))

@@ -58,6 +58,12 @@ def test_a_factor_of_one_pools_as_the_original():
     np.testing.assert_array_equal(to_numpy(ScaledPooling(pooling, 1.0)(x)), to_numpy(pooling(x)))
 
 
+def test_means_of_integers():
+    images = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 2)).astype("uint8")
+    layer = ScaledPooling(keras.layers.AveragePooling2D(2), 2.0)
+    np.testing.assert_array_equal(to_numpy(layer(images)), to_numpy(layer(images.astype("float32"))))
+
+
 def test_a_factor_for_each_axis_and_channels_first():
     x = RNG.normal(size=(2, 3, 12, 12)).astype("float32")
     first = ScaledPooling(keras.layers.MaxPooling2D(2, data_format="channels_first"), (2, 3))
