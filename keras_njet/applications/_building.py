@@ -73,8 +73,7 @@ class Top:
     activation: typing.Any = "softmax"
 
     def __post_init__(self):
-        if self.pooling not in (None, "avg", "max"):
-            raise ValueError(f'`pooling` must be None, "avg" or "max". Received: pooling={self.pooling!r}')
+        _arguments.one_of("pooling", self.pooling, (None, "avg", "max"))
 
     def of_maps(self, x):
         """The top of fully convolutional classifiers: a feature map for each class, which is averaged."""

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_njet import _arguments
-from keras_njet.layers._data_formats import floating
+from keras_njet.layers._data_formats import channels_last, floating, from_channels_last
 
 
 @keras.saving.register_keras_serializable(package="keras_njet")
@@ -125,16 +125,12 @@ class DeformableConv2D(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs):
-        channels_first = self.data_format == "channels_first"
-        x = floating(inputs, self.compute_dtype)
-        x = ops.transpose(x, (0, 2, 3, 1)) if channels_first else x
+        x = channels_last(floating(inputs, self.compute_dtype), self.data_format)
         geometry = (self.strides, self.padding, self.dilation_rate)
         outputs = deformable_convolution(x, self.offsets(x), self.kernel, *geometry)
         if self.use_bias:
             outputs = ops.add(outputs, self.bias)
-        if channels_first:
-            outputs = ops.transpose(outputs, (0, 3, 1, 2))
-        return self.activation(outputs)
+        return self.activation(from_channels_last(outputs, self.data_format))
 
     def offsets(self, x):
         """Predicts the offsets for a "channels_last" feature map, in the order of `deformable_convolution`."""
