@@ -1,12 +1,12 @@
 """What tests in several folders share."""
 
 import itertools
-import os
 
 import keras
 import pytest
 
 from keras_njet._convolution import evaluations
+from tests.helpers import LONG
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def memory_of_compiled_functions_is_given_back():
 @pytest.hookimpl(trylast=True)  # of those that were asked for
 def pytest_collection_modifyitems(config, items):
     """On JAX, keeps the first case of each test with `little_is_compiled`, unless KERAS_NJET_LONG is set."""
-    if keras.backend.backend() != "jax" or os.environ.get("KERAS_NJET_LONG"):
+    if keras.backend.backend() != "jax" or LONG:
         return
     kept, others = [], []
     for _, cases in itertools.groupby(items, key=lambda item: item.nodeid.split("[")[0]):

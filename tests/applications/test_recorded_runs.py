@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from applications import _results, train_classifier, train_segmentation
-from tests.helpers import ROOT
+from tests.helpers import ROOT, on_torch
 
 CHANNELS = {"cifar10": 3, "fashion_mnist": 1, "multiscale_fashion_mnist": 1, "isbi_em": 1, "camvid": 3}
 CLASSES = {"multiscale_fashion_mnist": 11, "isbi_em": 2, "camvid": 11}
@@ -22,6 +22,7 @@ def test_there_are_recorded_runs():
     assert len(RUNS) >= 10
 
 
+@on_torch
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: str(run.relative_to(ROOT / "applications")))
 def test_a_recorded_run_makes_the_network_that_was_trained(run):
     arguments = _results.recorded(run, data_dir="here")

@@ -31,6 +31,7 @@ def test_every_module_can_be_imported(module):
     assert importlib.import_module(f"benchmarks.{module}").__doc__
 
 
+@helpers.on_torch
 def test_the_table_of_layers(tmp_path):
     output = run("layers", "--workloads", "41x41x512-21", "--sigmas", 0.5, 2, "--repeats", 1, "--out", tmp_path)
     rows = json.loads((tmp_path / f"layers_{BACKEND}.json").read_text())
@@ -100,6 +101,7 @@ def test_the_plain_network_has_filters_of_the_support_of_the_njet(network):
         assert np.abs(kernel[[0, -1], 3]).max() > 0.0
 
 
+@helpers.on_torch
 def test_the_plain_network_has_the_feature_maps_of_the_njet():
     njet, plain, _ = networks.make_models("nin", image_size=32).values()
     spatial = [layer for layer in njet.layers if isinstance(layer, NJetConv2D)]
@@ -136,6 +138,7 @@ def test_the_multiply_accumulates_of_njet_layers(groups):
     assert counted(implementation="matrix") == along_rows + along_columns + 8 * 8 * mixing
 
 
+@helpers.long
 @helpers.on("tensorflow")  # where it is compiled
 def test_the_first_step(tmp_path):
     output = run("first_step", "--workload", "41x41x512-21", "--out", tmp_path)
@@ -254,6 +257,7 @@ def test_the_results_that_are_kept_are_not_the_default():
     assert timing.argument_parser("It.").parse_args([]).out == pathlib.Path("results/benchmarks")
 
 
+@helpers.on_torch
 def test_the_evaluations_that_are_timed_compute_the_layer(monkeypatch):
     monkeypatch.setitem(fit_costs.WORKLOADS, "small", (1, (60, 9), 4, 3, (0, 1, 2, "together")))
     x = np.random.default_rng(0).normal(size=(1, 60, 9, 4)).astype("float32")

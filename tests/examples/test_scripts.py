@@ -82,7 +82,7 @@ def trained_on(count, *arguments):
 
 WAYS = {
     "tensorflow": [()],
-    "jax": [(), ("coefficients",)],
+    "jax": [pytest.param((), marks=long), ("coefficients",)],
     "torch": [pytest.param((), marks=long)],
 }
 
@@ -105,9 +105,9 @@ def last_accuracy(output):
 @on_torch
 def test_the_learned_scale_grows_with_the_size_of_digits(tmp_path):
     text = (ROOT / "examples/learn_resolution.py").read_text()
-    of_one_seed = tmp_path / "learn_resolution.py"
-    of_one_seed.write_text(text.replace("SEEDS, EPOCHS, BATCH_SIZE = 3,", "SEEDS, EPOCHS, BATCH_SIZE = 1,"))
-    output = run_example("learn_resolution", tmp_path, script=of_one_seed)
+    shorter = tmp_path / "learn_resolution.py"
+    shorter.write_text(text.replace("SEEDS, EPOCHS, BATCH_SIZE = 3, 20,", "SEEDS, EPOCHS, BATCH_SIZE = 1, 12,"))
+    output = run_example("learn_resolution", tmp_path, script=shorter)
     assert "Means over 1 seeds" in output
     rows = re.findall(r"\| ([\d.]+)× \| (\d+)×\d+ \| ([\d.]+) \| ([\d.]+) \|", output)
     assert [(factor, size) for factor, size, *_ in rows] == [("1", "8"), ("1.5", "12"), ("2", "16")]
@@ -145,6 +145,7 @@ def overlap(output):
     return float(re.search(r"on the test slices: ([\d.]+)", output)[1])
 
 
+@long
 @on_torch
 def test_blobs_in_thick_slices_are_segmented(tmp_path):
     output = run_example("segment_volume", tmp_path)
@@ -218,6 +219,7 @@ def test_receptive_fields_are_drawn(tmp_path):
     assert (tmp_path / "receptive_field.png").stat().st_size > 10000
 
 
+@long  # the page about images of any size does the same in small
 @on_torch
 def test_a_network_moves_to_images_of_other_sizes(tmp_path):
     rows = re.findall(r"(\d+)×\d+ pixels: as it is ([\d.]+), rescaled ([\d.]+)", run_example("any_size", tmp_path))

@@ -96,7 +96,7 @@ OF_ANY_SIZE = (segmenting, integrated)  # and so when they are frozen
 FEW = (subsampling, integrated, rescaled)  # which have the most kinds of operations
 
 
-def cases(*, any_size, often=INPUTS):
+def cases(*, any_size, often):
     """Networks, live and frozen, for one size of inputs and, where the format allows it, for any.
 
     Those that are not among `often` have the mark `long`.
@@ -183,7 +183,7 @@ def test_onnx(tmp_path, make, shape, is_frozen):
 @pytest.mark.skipif(
     BACKEND != "tensorflow", reason="Keras exports to LiteRT from TensorFlow, and from torch by litert-torch"
 )
-@pytest.mark.parametrize(("make", "shape", "is_frozen"), cases(any_size=True))
+@pytest.mark.parametrize(("make", "shape", "is_frozen"), cases(any_size=True, often=(*FEW, of_volumes)))
 def test_litert(tmp_path, make, shape, is_frozen):
     import tensorflow as tf
 
@@ -205,7 +205,7 @@ def test_litert(tmp_path, make, shape, is_frozen):
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="torch.export needs torch")
-@pytest.mark.parametrize(("make", "shape", "is_frozen"), cases(any_size=False))
+@pytest.mark.parametrize(("make", "shape", "is_frozen"), cases(any_size=False, often=(*FEW, of_volumes)))
 def test_torch_export_with_batches_of_any_size(tmp_path, make, shape, is_frozen):
     import torch
 

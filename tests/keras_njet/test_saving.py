@@ -11,7 +11,7 @@ import pytest
 
 import keras_njet
 from keras_njet import NJetConv2D, SafeSubsample
-from tests.helpers import predicts_the_same_on_every_backend
+from tests.helpers import predicts_the_same_in_a_new_process
 
 X = np.random.default_rng(0).normal(size=(3, 18, 15, 2)).astype("float32")
 
@@ -57,8 +57,8 @@ def test_a_layer_can_be_copied_after_a_call():
     np.testing.assert_allclose(keras.ops.convert_to_numpy(other(X)), expected, atol=1e-6)
 
 
-def test_predictions_are_the_same_in_a_new_process_on_every_backend(tmp_path):
-    predicts_the_same_on_every_backend(build(), X, tmp_path)
+def test_predictions_are_the_same_in_a_new_process(tmp_path):
+    predicts_the_same_in_a_new_process(build(), X, tmp_path)
 
 
 def test_training_goes_on_after_an_interruption(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from keras_njet import LayerwiseSGD, NJetConv2D, SegmentationCrossentropy
 from keras_njet.applications import DeepLabV2, NJetDeepLabV2, ResNet32
 from keras_njet.applications.deeplab import dilate
-from tests.helpers import predicts_the_same_on_every_backend, skip_without_channels_first, to_numpy
+from tests.helpers import on_torch, predicts_the_same_in_a_new_process, skip_without_channels_first, to_numpy
 
 pytestmark = pytest.mark.usefixtures("little_is_compiled")
 
@@ -93,7 +93,7 @@ def test_a_dilated_backbone_computes_the_same_more_densely(backbone, stride, out
     np.testing.assert_allclose(ours[:, ::step, ::step], expected, atol=1e-4 * scale)
 
 
-@pytest.mark.skipif(keras.backend.backend() == "jax", reason="making its weights takes long on JAX")
+@on_torch
 def test_the_default_is_resnet101_with_stride_8():
     model = NJetDeepLabV2(output_stride=8, classes=3)
     assert model.name == "njet_deeplab_v2"
@@ -105,10 +105,8 @@ def test_the_default_is_resnet101_with_stride_8():
     assert model.get_layer("head").count_params() == 10 * 2048 * 3 + 3 + 4
 
 
-@pytest.mark.parametrize("build", [DeepLabV2, NJetDeepLabV2])
+@pytest.mark.parametrize("build", [DeepLabV2, pytest.param(NJetDeepLabV2, marks=on_torch)])
 def test_it_trains_and_saves(build, tmp_path):
-    if build is NJetDeepLabV2 and keras.backend.backend() != "torch":
-        pytest.skip("takes long; this is tested on torch")
     keras.utils.set_random_seed(0)
     model = build(small_backbone(), classes=3, output_stride=8)
     assert not model.get_layer("bn").trainable
@@ -120,7 +118,7 @@ def test_it_trains_and_saves(build, tmp_path):
     assert history[-1] < history[0]
     assert model.predict(x, verbose=0).shape == (2, 20, 27, 3)
     if build is NJetDeepLabV2:
-        predicts_the_same_on_every_backend(model, x, tmp_path)
+        predicts_the_same_in_a_new_process(model, x, tmp_path)
 
 
 def test_batch_normalisation_may_be_trained():
@@ -135,6 +133,7 @@ def test_tied_filters_and_a_stage():
     assert model.layers[-1].output.shape == (None, None, None, 3)
 
 
+@on_torch
 def test_backbones_of_this_package_and_of_keras_cv():
     model = NJetDeepLabV2(ResNet32(include_top=False, width=0.125, input_shape=(None, None, 3)), output_stride=4)
     assert model(X).shape == (1, 32, 64, 21)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from keras_njet import NJetConv2D, NJetDepthwiseConv2D
-from tests.helpers import APPLICATIONS, BACKENDS, on_torch, skip_without_channels_first, to_numpy
+from tests.helpers import APPLICATIONS, next_backend, on_torch, skip_without_channels_first, to_numpy
 from tests.helpers import SHALLOW_APPLICATIONS as SHALLOW
 from tests.helpers import build_application as build
 from tests.helpers import image_size as size
@@ -171,8 +171,9 @@ for name in sys.argv[3:]:
 """
 
 
+@on_torch  # and TensorFlow, which is the next one; `test_saving` has small networks on all of them
 def test_another_backend_predicts_the_same(tmp_path):
-    other = BACKENDS[(BACKENDS.index(BACKEND) + 1) % len(BACKENDS)]
+    other = next_backend()
     # Deep ones compile for minutes on JAX; baselines have layers of Keras alone.
     names = [name for name in (SHALLOW if "jax" in (other, BACKEND) else ALL) if name.startswith("NJet")]
     expected = {}

@@ -6,8 +6,9 @@ import pytest
 
 from keras_njet import NJetConv2D, NJetDepthwiseConv2D, SafeSubsample, applications
 from tests.helpers import build_application as build
+from tests.helpers import on_torch
 
-pytestmark = pytest.mark.usefixtures("little_is_compiled")
+pytestmark = on_torch  # shapes, which Keras infers
 
 
 def trained(model):

@@ -8,7 +8,7 @@ import pytest
 
 from keras_njet import NJetConv2D, SegmentationCrossentropy
 from keras_njet.applications import NJetUNet, UNet
-from tests.helpers import long, on_torch, predicts_the_same_on_every_backend, skip_without_channels_first, to_numpy
+from tests.helpers import long, on_torch, predicts_the_same_in_a_new_process, skip_without_channels_first, to_numpy
 
 RNG = np.random.default_rng(0)
 
@@ -22,6 +22,7 @@ def weights(levels, width, taps, classes=11):
     return spatial + widths[0] * classes + classes
 
 
+@on_torch
 @pytest.mark.parametrize(("levels", "convolutions"), [(1, 2), (3, 10), (5, 18)])
 def test_depth_and_weights_are_the_papers(levels, convolutions):
     for kernel_size in (3, 4):
@@ -90,8 +91,8 @@ def test_mixed_precision():
 
 @long
 @on_torch
-def test_every_backend_predicts_the_same(tmp_path):
-    predicts_the_same_on_every_backend(NJetUNet(filters=2, sigma=1.7), RNG.normal(size=(2, 9, 13, 1)), tmp_path)
+def test_a_new_process_predicts_the_same(tmp_path):
+    predicts_the_same_in_a_new_process(NJetUNet(filters=2, sigma=1.7), RNG.normal(size=(2, 9, 13, 1)), tmp_path)
 
 
 @pytest.mark.parametrize(

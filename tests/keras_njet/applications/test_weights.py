@@ -7,7 +7,7 @@ import pytest
 from applications.data_sets import images, multiscale_fashion_mnist
 from keras_njet import applications
 from keras_njet.applications import _weights
-from tests.helpers import DATA, needs_fashion_mnist, skip_without, to_numpy
+from tests.helpers import DATA, needs_fashion_mnist, on_torch, skip_without, to_numpy
 from tests.helpers import build_application as build
 
 pytestmark = pytest.mark.usefixtures("little_is_compiled")
@@ -61,6 +61,7 @@ def test_they_load_without_the_top_too(model, name):
         np.testing.assert_array_equal(to_numpy(variable), to_numpy(other))
 
 
+@on_torch
 @needs_fashion_mnist
 def test_the_u_net_segments_real_images_as_well_as_its_card_says():
     from keras_njet import SegmentationIoU

@@ -1,8 +1,7 @@
 """Guards the layers against combinations of arguments that no other test has: all of them at once, drawn at random.
 
-100 examples on each backend; the environment variable KERAS_NJET_EXAMPLES asks for more. On JAX each layer is compiled
-as a whole, with its activation, which takes less time than compiling its convolution, bias and activation
-one by one.
+100 examples, 20 on JAX; the environment variable KERAS_NJET_EXAMPLES asks for more. On JAX each layer is compiled as a
+whole, with its activation, which takes less time than compiling its convolution, bias and activation one by one.
 """
 
 import functools
@@ -19,9 +18,9 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 import keras_njet
-from tests.helpers import orders_by_hand, to_numpy
+from tests.helpers import examples, orders_by_hand, to_numpy
 
-EXAMPLES = int(os.environ.get("KERAS_NJET_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("KERAS_NJET_EXAMPLES", examples(100)))
 SIZES = {1: [(1,), (9,), (16,)], 2: [(1, 5), (7, 9), (12, 8)], 3: [(4, 5, 3)]}
 EXTENTS, CHANNELS = [1.0, 2.0, 3.3], [2, 4]
 TOLERANCES = {"float32": 2e-5, "mixed_bfloat16": 0.03, "mixed_float16": 0.005}

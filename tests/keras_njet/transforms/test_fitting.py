@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from keras_njet import NJetConv1D, NJetConv2D, NJetConv3D, fit_filters
 from keras_njet._convolution.scale_space import derivative_orders, sampled_derivatives
 from keras_njet._convolution.sizes import filter_radius
-from tests.helpers import to_numpy
+from tests.helpers import on_torch, to_numpy
 
-pytestmark = pytest.mark.usefixtures("little_is_compiled")
+pytestmark = on_torch  # it is computed by NumPy
 
 RNG = np.random.default_rng(0)
 
