@@ -80,7 +80,9 @@ def scale(value, axes: int, isotropic: bool) -> float | tuple[float, ...]:
     """The scale a layer starts with: a number, drawn if it is a Keras initializer, or one for each axis."""
     if isinstance(value, (str, dict, keras.initializers.Initializer)):
         value = float(keras.ops.convert_to_numpy(keras.initializers.get(value)(())))
-    if not isinstance(value, (tuple, list, np.ndarray)):
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if not isinstance(value, (tuple, list)):
         return positive("sigma", value)
     if isotropic or len(value) != axes:
         expected = "a number, as `isotropic` is True" if isotropic else f"a number, or {axes} of them, one per axis"
@@ -119,6 +121,12 @@ def sigma_sharing(value) -> str | int:
             f"Received: sigma_sharing={value!r}"
         )
     return value
+
+
+def input_shapes(value) -> list:
+    """The shapes of a model's inputs: one shape, which may be a list, or a list of them."""
+    is_list = isinstance(value, list) and not all(size is None or isinstance(size, numbers.Integral) for size in value)
+    return value if is_list else [value]
 
 
 def one_of(name: str, value, allowed: tuple):

@@ -35,8 +35,8 @@ class SegmentationIoU(keras.metrics.Metric):
         A scalar between 0 and 1; 0 before anything was counted.
 
     Raises:
-        ValueError: If `classes` is below 1, if `objects` are not different classes, if `axis` is neither -1 nor 1, or
-            if sample weights are given.
+        ValueError: If `classes` is below 2 (below 1 if `objects` are given), if `objects` are not different classes, if
+            `axis` is neither -1 nor 1, or if sample weights are given.
 
     Example:
 
@@ -48,7 +48,7 @@ class SegmentationIoU(keras.metrics.Metric):
 
     def __init__(self, classes: int, objects=None, ignore_class=255, axis=None, name="miou", dtype=None):
         super().__init__(name=name, dtype=dtype)
-        self.classes = _arguments.integer("classes", classes, least=1)
+        self.classes = _arguments.integer("classes", classes, least=2 if objects is None else 1)
         if objects is not None and not isinstance(objects, Iterable):
             raise ValueError(f"`objects` must be a list of classes. Received: objects={objects!r}")
         self.objects = list(range(1, self.classes) if objects is None else objects)

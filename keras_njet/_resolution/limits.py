@@ -15,14 +15,15 @@ class Limits:
     """The layers that a model trains, and what has been warned of. Several threads may use it."""
 
     def __init__(self):
-        self.layers = {}
+        self.layers = {}  # id -> (layer, the σ of each of its scales when it was trained first)
         self.told = set()
         self.lock = threading.Lock()
 
     def add(self, layer):
-        """Watches the scales of a layer."""
+        """Watches the scales of a layer, from what they are now."""
         with self.lock:
-            self.layers[id(layer)] = layer
+            if id(layer) not in self.layers:
+                self.layers[id(layer)] = layer, [scale.numbers() for scale in layer.scales]
 
     def tell(self):
         """Warns of scales that have reached their bound, are too small, or are NaN: once for each layer and problem."""
@@ -37,15 +38,18 @@ class Limits:
         """The layers with a problem that was not warned of yet; from now on it counts as warned of."""
         found = [
             layer
-            for key, layer in self.layers.items()
+            for key, (layer, starts) in self.layers.items()
             if (has_problem, key) not in self.told
-            and any(scale.trainable and has_problem(layer, scale) for scale in layer.scales)
+            and any(
+                scale.trainable and has_problem(layer, scale, start)
+                for scale, start in zip(layer.scales, starts, strict=True)
+            )
         ]
         self.told |= {(has_problem, id(layer)) for layer in found}
         return found
 
 
-def _rests_on_its_bound(layer, scale):
+def _rests_on_its_bound(layer, scale, start):
     """Whether training has taken a scale to its bound. One that starts there was chosen so, and does not count."""
     bound = scale.bound
     if bound is None or bound.pixels is None:
@@ -53,13 +57,13 @@ def _rests_on_its_bound(layer, scale):
     return bool(np.any((scale.numbers() >= _NEAR * bound.pixels) & (bound.pixels > bound.start)))
 
 
-def _is_too_small(layer, scale):
+def _is_too_small(layer, scale, start):
     """Whether training has made a scale too small. One that starts small counts only once it is smaller still."""
-    least = np.minimum(LEAST_SIGMA[layer.discretization], _NEAR * scale.initial)
+    least = np.minimum(LEAST_SIGMA[layer.discretization], _NEAR * start)
     return bool(np.any(scale.numbers() < least))
 
 
-def _is_nan(layer, scale):
+def _is_nan(layer, scale, start):
     return bool(np.isnan(scale.numbers()).any())
 
 

@@ -47,8 +47,8 @@ class ScaleVariable(keras.Variable):
     ):
         self.per_axis = per_axis
         self.rate = rate
-        self.initial = np.broadcast_to(sigma, shape)
-        self._last_seen = np.log2(self.initial) / rate
+        initial = np.broadcast_to(sigma, shape)
+        self._last_seen = np.log2(initial) / rate
         initializer = keras.initializers.Constant(np.log2(sigma) / rate)
         super().__init__(
             initializer,
@@ -59,13 +59,10 @@ class ScaleVariable(keras.Variable):
             aggregation="only_first_replica",  # for constraints: all replicas of a model assign the same
             name=name,
         )
-        self.bound = None if largest is None else _Bound(self._largest_initial(), largest, unit)
+        start = np.max(initial, axis=tuple(range(initial.ndim - 1)) if per_axis else None)
+        self.bound = None if largest is None else _Bound(start, largest, unit)
         self.regularizer = None if regularizer is None else _OfSigma(regularizer, unit, rate)
         self.constraint = None if constraint is self.bound is None else _OnSigma(constraint, self.bound, unit, rate)
-
-    def _largest_initial(self):
-        """The largest σ of all filters at the start; along each axis, if each has its own."""
-        return np.max(self.initial, axis=tuple(range(self.initial.ndim - 1)) if self.per_axis else None)
 
     def assign(self, value):
         value = super().assign(value)

@@ -101,7 +101,8 @@ def load(inputs, outputs, application: str, weights):
             model.load_weights(weights)
         except Exception as error:  # of HDF5, zip files, shapes or names
             raise ValueError(
-                f"Expected a file with the weights of this network. Received: weights={str(weights)!r} ({error})"
+                f"Expected a file with the weights of this network; loading it failed: {error}. "
+                f"Received: weights={str(weights)!r}"
             ) from error
         return
     release = released()[application][weights]

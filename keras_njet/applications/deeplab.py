@@ -184,7 +184,7 @@ def _cut(backbone, stage):
     if len(backbone.inputs) != 1 or len(outputs) != 1 or len(outputs[0].shape) != 4:
         raise ValueError(
             "Expected a backbone from one image to one feature map, without its top; choose a layer by `stage`. "
-            f"Received: backbone={backbone.name!r}, with outputs of shape {[tuple(out.shape) for out in outputs]}"
+            f"Received: backbone={backbone.name!r}, outputs={[tuple(out.shape) for out in outputs]}"
         )
     return keras.Model(backbone.inputs[0], outputs[0], name=backbone.name)
 

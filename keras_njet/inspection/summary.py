@@ -7,6 +7,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
+from keras_njet import _arguments
 from keras_njet._backend import inner_layers, layer_shapes, print_msg
 from keras_njet.layers._data_formats import spatial
 from keras_njet.layers._njet_layer import NJetLayer
@@ -90,16 +91,13 @@ def shapes_of_layers(model: keras.Model, input_shape=None, required: bool = Fals
     for layer in inner_layers(model):
         if isinstance(layer, NJetLayer):
             layer.sigma_numbers()  # remembers σ, which torch changes in place: shapes are found without values
-    if input_shape is None:
-        given = [tensor.shape[1:] for tensor in tensors]
-    else:
-        given = input_shape if isinstance(input_shape, list) and _is_nested(input_shape) else [input_shape]
+    given = [tensor.shape[1:] for tensor in tensors] if input_shape is None else _arguments.input_shapes(input_shape)
     if not given or not all(map(_is_fixed, given)) or (tensors and not _fit(given, tensors)):
         if input_shape is None and not required:
             return {}
         raise ValueError(
             "`input_shape` must give the shape of the input without the batch axis, as integers above 0 (a list of "
-            f"shapes if there are several inputs). Received: input_shape={input_shape}, model={model.name!r} with "
+            f"shapes if there are several inputs). Received: input_shape={input_shape}, model={model.name!r}, "
             f"inputs={[tuple(tensor.shape) for tensor in tensors]}"
         )
     batches = [tensor.shape[0] or 1 for tensor in tensors] or [1] * len(given)
@@ -203,10 +201,6 @@ def _count(weights):
 
 def _data_format(layer):
     return getattr(layer, "data_format", None) or keras.config.image_data_format()
-
-
-def _is_nested(shapes):
-    return not all(size is None or isinstance(size, numbers.Integral) for size in shapes)
 
 
 def _fit(shapes, tensors):

@@ -346,7 +346,7 @@ def _field(model, images, input_shape, position, channel):
     if len(shape) != 4:
         raise ValueError(
             "The output must be a feature map; of a classifier take a part: `keras.Model(model.inputs, "
-            f'model.get_layer("conv").output)`. Received: model={model.name!r} with output_shape={shape}'
+            f'model.get_layer("conv").output)`. Received: model={model.name!r}, output_shape={shape}'
         )
     size, channels = (shape[1:3], shape[3]) if channels_last else (shape[2:4], shape[1])
     position = [length // 2 for length in size] if position is None else list(position)

@@ -8,7 +8,7 @@ from keras_njet._backend import calling_model, inner_layers
 from keras_njet._convolution.sampling import resample
 from keras_njet._resolution.following import Run
 from keras_njet.layers._base_njet_conv import BaseNJetConv
-from keras_njet.layers._data_formats import channels_last, floating, from_channels_last, shape_of, spatial
+from keras_njet.layers._data_formats import channels_last, from_channels_last, shape_of, spatial
 from keras_njet.layers._njet_layer import NJetLayer
 
 
@@ -74,12 +74,12 @@ class SafeSubsample(NJetLayer):
         run = Run(inputs)
         source = self.find_source(run.model)
         factor = _arguments.positive("factor", factor)
-        x = channels_last(floating(inputs, self.compute_dtype), self.data_format)
+        x = channels_last(inputs, self.data_format, self.compute_dtype)
         self._check_axes(source, len(x.shape) - 2)
         if not source.built:
             raise ValueError(
-                f"SafeSubsample layer '{self.name}' must be called after the layer whose σ it follows. Received: "
-                f"source={source.name!r}, which was never called"
+                f"SafeSubsample layer '{self.name}' must be called after the layer whose σ it follows, which was never "
+                f"called. Received: source={source.name!r}"
             )
         new_sizes = [
             source.subsampled_size(size, self.rate, index, run, factor) for index, size in enumerate(ops.shape(x)[1:-1])

@@ -60,9 +60,10 @@ def fit_filters(
 ):
     """Approximates filters by an N-Jet: coefficients by least squares, the scale by a search (section III-B, figure 3).
 
-    The squared error over all σ on a fine grid is compared, and the grid is refined around the smallest one. Where the
-    filters are matched exactly at many scales, the largest is taken, as it needs the smallest coefficients. What
-    an N-Jet filter has outside of the given ones counts as an error, too. Scales for each axis are searched for one
+    The squared error over all σ on a fine grid, with steps of 3 %, is compared. Around the smallest one the grid is
+    refined, unless each filter has a scale that is the same along all axes. Where the filters are matched exactly at
+    many scales, the largest is taken, as it needs the smallest coefficients. What an N-Jet filter has outside of the
+    given ones counts as an error, too. Scales for each axis are searched for one
     axis at a time, in turn, from the best common scale on; the error is never larger than with that one.
 
     At a high order, several sets of coefficients can give the same filters. Then the set is taken whose filters, once σ

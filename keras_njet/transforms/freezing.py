@@ -5,6 +5,7 @@ import functools
 import keras
 import numpy as np
 
+from keras_njet import _arguments
 from keras_njet._backend import copy_of, inner_layers, is_graph
 from keras_njet._convolution import sizes
 from keras_njet.layers import ASPP, NJetASPP, ResizeLike, SafeSubsample, ScaledPooling
@@ -56,7 +57,7 @@ def freeze(model: keras.Model, input_shape=None) -> keras.Model:
     check_graph(model)
     shapes = None
     if input_shape is not None:
-        shapes = input_shape if isinstance(input_shape, list) else [input_shape]
+        shapes = _arguments.input_shapes(input_shape)
         if len(shapes) != len(model.inputs):
             raise ValueError(
                 f"`input_shape` must be a list of {len(model.inputs)} shapes, one for each input of the model. "

@@ -7,7 +7,7 @@ from keras_njet import _arguments
 from keras_njet._backend import compile_arguments
 from keras_njet._convolution.sizes import rounded
 from keras_njet.layers._data_formats import spatial
-from keras_njet.transforms.rescaling import data_format_of
+from keras_njet.transforms.rescaling import Plan, data_format_of
 from keras_njet.transforms.scale_channels import ScaleChannels
 
 _RESIZED_AT_ONCE = 256
@@ -68,7 +68,9 @@ def fit_progressively(
         )
     if callable(x) and y is not None:
         raise ValueError(f"A function also gives the targets: `y` must be None. Received: type(y)={type(y).__name__}")
-    histories, begun, data_format = [], 0, data_format_of(model)
+    data_format = data_format_of(model)
+    _check(model, x, validation_data, [factor for factor in factors if factor != 1.0])
+    histories, begun = [], 0
     for factor, count in zip(factors, epochs, strict=True):
         given = _training_data(x, y, factor, data_format) | _validation_data(validation_data, factor, data_format)
         stage = _stage(model, factor)
@@ -78,6 +80,24 @@ def fit_progressively(
         if np.isnan(history.history.get("loss", [0.0])[-1]):
             break
     return histories
+
+
+def _check(model, x, validation_data, factors):
+    """Raises an error if a stage can't be, before the first one begins."""
+    for factor in factors:
+        Plan(model, factor).check(strict=True)
+    if factors and not callable(x):
+        _check_images("x", x)
+    if factors and not callable(validation_data) and validation_data is not None:
+        _check_images("validation_data", validation_data[0])
+
+
+def _check_images(name, images):
+    if not hasattr(images, "ndim") or images.ndim != 4:
+        raise ValueError(
+            f"`{name}` must be an array of shape (images, height, width, channels) to be resized, or a function of the "
+            f"factor. Received: type({name})={type(images).__name__}, {name}.shape={getattr(images, 'shape', None)}"
+        )
 
 
 def _stage(model, factor):
@@ -105,7 +125,7 @@ class _Stage(ScaleChannels):
 def _training_data(x, y, factor, data_format):
     if callable(x):
         return {"x": x(factor)}
-    return {"x": _resized("x", x, factor, data_format), "y": y}
+    return {"x": _resized(x, factor, data_format), "y": y}
 
 
 def _validation_data(data, factor, data_format):
@@ -114,18 +134,13 @@ def _validation_data(data, factor, data_format):
     if callable(data):
         return {"validation_data": data(factor)}
     images, *others = data
-    return {"validation_data": (_resized("validation_data", images, factor, data_format), *others)}
+    return {"validation_data": (_resized(images, factor, data_format), *others)}
 
 
-def _resized(name, images, factor, data_format):
+def _resized(images, factor, data_format):
     """Images of another size, as an array."""
     if factor == 1.0:
         return images
-    if not hasattr(images, "ndim") or images.ndim != 4:
-        raise ValueError(
-            f"`{name}` must be an array of shape (images, height, width, channels) to be resized, or a function of the "
-            f"factor. Received: type({name})={type(images).__name__}, {name}.shape={getattr(images, 'shape', None)}"
-        )
     size = [rounded(factor * size, least=1) for size in spatial(images.shape, data_format)]
     parts = [images[first : first + _RESIZED_AT_ONCE] for first in range(0, len(images), _RESIZED_AT_ONCE)]
     resized = (keras.ops.image.resize(part, size, antialias=True, data_format=data_format) for part in parts)

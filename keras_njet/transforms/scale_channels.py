@@ -72,7 +72,7 @@ class ScaleChannels(keras.Model):
         check_graph(model)
         if len(model.outputs) != 1:
             raise ValueError(
-                f"Expected a model with one output. Received: model={model.name!r}, with {len(model.outputs)} outputs"
+                f"Expected a model with one output, not {len(model.outputs)}. Received: model={model.name!r}"
             )
         self.model = model
         if not isinstance(model, keras.Sequential):

@@ -56,8 +56,11 @@ def test_wrong_arguments_are_named_in_the_error():
         SegmentationIoU(3, [1, 1])
     with pytest.raises(ValueError, match=r"`objects` must be a list of classes. Received: objects=2$"):
         SegmentationIoU(3, objects=2)
+    with pytest.raises(ValueError, match=r"`classes` must be an integer of at least 2. Received: classes=1$"):
+        SegmentationIoU(1)  # which would be the background
+    assert SegmentationIoU(1, [0]).objects == [0]
     with pytest.raises(ValueError, match=r"Received: classes=0$"):
-        SegmentationIoU(0)
+        SegmentationIoU(0, [0])
     with pytest.raises(ValueError, match=r"Received: sample_weight="):
         SegmentationIoU(2).update_state(np.zeros((1, 1, 1)), np.zeros((1, 1, 1, 2)), sample_weight=[1.0])
 

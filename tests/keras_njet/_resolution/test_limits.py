@@ -51,6 +51,18 @@ def test_scales_that_are_not_trained_may_be_anything(sigma):
     model.evaluate(X, Y, verbose=0)
 
 
+def test_scales_that_were_given_before_training_count_as_chosen():
+    """As `convert` gives them: filters of one layer, of which some are small."""
+    layer = keras_njet.NJetConv2D(2, sigma_sharing="filter", sigma_learning_rate=1e-6)
+    model = keras.Sequential([keras.Input((12, 12, 1)), layer])
+    layer.sigma = [0.3, 2.0]
+    model.compile("sgd", "mse")
+    model.fit(X, Y, epochs=2, verbose=0)  # a warning would be an error
+    layer.sigma = [0.2, 2.0]
+    with pytest.warns(UserWarning, match=r"σ = 0.2 to 2"):
+        model.fit(X, Y, verbose=0)
+
+
 def test_integrated_filters_may_be_smaller():
     integrated, sampled = make_model(discretization="integrated"), make_model()
     for model in (integrated, sampled):

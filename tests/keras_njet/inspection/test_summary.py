@@ -145,7 +145,7 @@ def test_several_inputs_and_shared_layers_and_own_weights_of_composed_ones():
     assert row(lines, "shared/inner")[-2:] == ["8×8×2", "5"]
     assert lines[-1] == "Parameters: 12, of these trainable: 12"
     assert row(lines_of(model, [(8, 8, 1), (8, 8, 1)]), "shared")[-2] == "8×8×2"
-    with pytest.raises(ValueError, match=r"Received: input_shape=\(8, 8, 1\), model=.* with inputs=\[.*\]$"):
+    with pytest.raises(ValueError, match=r"Received: input_shape=\(8, 8, 1\), model=.*, inputs=\[.*\]$"):
         lines_of(model, (8, 8, 1))
 
 
@@ -207,7 +207,7 @@ def test_several_scales_are_a_range():
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, None, 1), (0, 8, 1), 8, [(8, 8, 1), (8, 8, 1)], "8", [[8, 8, 1.5]]])
 def test_bad_shape(shape):
-    with pytest.raises(ValueError, match=r"Received: input_shape=.*, model=.* with inputs=.*$"):
+    with pytest.raises(ValueError, match=r"Received: input_shape=.*, model=.*, inputs=.*$"):
         keras_njet.summary(keras.Sequential([keras.Input((8, 8, 1)), NJetConv2D(1)]), shape, print_fn=lambda line: None)
 
 

@@ -279,7 +279,7 @@ def test_sigma_of_each_axis_over_the_epochs_of_a_fit():
         ("Received: models={}", lambda: plot_feature_map_sizes({})),
         ("Received: input_shape=None, model='any'", lambda: plot_feature_map_sizes(of_any_size())),
         ("Received: models={'all': \\[\\]}", lambda: plot_feature_map_sizes({"all": dense()})),
-        ("Received: model='d' with output_shape=\\(8, 2\\)", lambda: plot_effective_receptive_field(dense())),
+        ("Received: model='d', output_shape=\\(8, 2\\)", lambda: plot_effective_receptive_field(dense())),
         ("Received: model=<Sequential", lambda: effective_receptive_field(keras.Sequential())),
         (
             "Received: images=None, input_shape=\\(None",

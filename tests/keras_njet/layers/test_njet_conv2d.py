@@ -345,6 +345,7 @@ def test_regularizer_and_constraint_of_sigma_act_on_sigma():
 
 
 def test_sigma_can_be_drawn_and_is_kept_in_the_configuration():
+    assert NJetConv2D(2, sigma=np.array(1.5)).initial_sigma == 1.5
     layer = NJetConv2D(2, sigma=keras.initializers.RandomUniform(1.0, 2.0, seed=1))
     assert 1.0 < layer.initial_sigma < 2.0
     assert NJetConv2D.from_config(layer.get_config()).initial_sigma == layer.initial_sigma

@@ -201,6 +201,7 @@ def test_images_of_any_size():
     with pytest.raises(ValueError, match=r"`input_shape` must give.*Received: input_shape=None"):
         freeze(model)
     assert_frozen(model, 2, 12, 15, 3, input_shape=(12, 15, 3))
+    assert_frozen(model, 2, 12, 15, 3, input_shape=[12, 15, 3])
 
 
 def test_several_inputs():

@@ -118,6 +118,10 @@ def test_data_of_each_size_may_come_from_a_function():
         ({"factors": (0.5,), "epochs": (1,), "initial_epoch": 2}, "Received: initial_epoch=2$"),
         ({"factors": (0.5,), "epochs": (0,)}, "`epochs` must be .*Received: epochs=0"),
         ({"factors": (0.5,), "epochs": (1,), "x": [IMAGES]}, r"`x` must be an array.*Received: type\(x\)=list"),
+        (  # before the first stage, which needs no resizing
+            {"factors": (1.0, 0.5), "epochs": (1, 1), "validation_data": ("images", LABELS)},
+            r"`validation_data` must be an array.*Received: type\(validation_data\)=str",
+        ),
         ({"factors": (0.5,), "epochs": (1,), "x": lambda factor: IMAGES}, r"`y` must be None.*type\(y\)=ndarray"),
     ],
 )

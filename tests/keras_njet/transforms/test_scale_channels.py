@@ -240,5 +240,5 @@ def test_a_factor_that_the_graph_has_is_multiplied():
 def test_a_model_of_several_outputs_is_refused():
     inputs = keras.Input((8, 8, 1))
     x = NJetConv2D(2)(inputs)
-    with pytest.raises(ValueError, match=r"Expected a model with one output. Received: model='two', with 2 outputs$"):
+    with pytest.raises(ValueError, match=r"Expected a model with one output, not 2. Received: model='two'$"):
         ScaleChannels(keras.Model(inputs, {"a": x, "b": x}, name="two"), (1.0,))
