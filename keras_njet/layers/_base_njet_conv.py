@@ -236,7 +236,10 @@ class BaseNJetConv(NJetLayer):
         return self._map_size
 
     def filter_sigmas(self) -> np.ndarray | None:
-        """σ of each filter or group of filters as numbers in pixels, the largest of all axes; None if all share one."""
+        """σ of each filter or group of filters as numbers in pixels, the largest of all axes.
+
+        None if filters do not differ in it: if all share one, or if each channel of the input has its own.
+        """
         sharing = self.sharing(self._channels) if self.built else None
         if sharing is None or sharing.count is None or (sharing.of_inputs and not sharing.is_depthwise):
             return None
