@@ -128,6 +128,7 @@ def at_smaller_sizes():
 
 NIN, NJET_NIN = (f"nin/results/fashion_mnist/{name}/seed-0" for name in ("NIN", "NJetNIN"))
 CIFAR10 = [f"nin/results/cifar10/{name}/seed-{seed}" for name in ("NJetNIN", "NIN") for seed in (0, 1)]
+ALL_CNN = "all_cnn/results/cifar10/AllCNN/seed-0"
 ISBI = "unet/results/isbi_em/NJetUNet"
 CAMVID = [f"deeplab/results/camvid/{name}" for name in ("NJetDeepLabV2-order3", "DeepLabV2")]
 CLAIMS = [  # a page, a sentence of it, and the figures in it
@@ -163,6 +164,12 @@ CLAIMS = [  # a page, a sentence of it, and the figures in it
         "applications/nin/README.md",
         "From seed 1 it has {:.4f} and NIN {:.4f}",
         lambda: [of_network(CIFAR10[1]), of_network(CIFAR10[3])],
+    ),
+    ("applications/all_cnn/README.md", "has a test accuracy of {:.4f}", lambda: [of_network(ALL_CNN)]),
+    (
+        "applications/all_cnn/README.md",
+        "a training accuracy of {:.4f}, of augmented images",
+        lambda: [of_network(ALL_CNN, "train_accuracy")],
     ),
     ("docs/paper.md", "Here σ grows with the power {} of the size", power_of_sigma),
     ("applications/learned_resolution/README.md", "grows with the power {} of the size", power_of_sigma),
