@@ -14,7 +14,7 @@ from keras_njet._convolution.sharing import Sharing
 from keras_njet._resolution.following import Run
 from keras_njet._resolution.scale import ScaleVariable
 from keras_njet.initializers import NJetVarianceScaling
-from keras_njet.layers._data_formats import channels_last, from_channels_last, shape_of, spatial
+from keras_njet.layers._data_formats import feature_map, from_channels_last, shape_of, spatial
 from keras_njet.layers._njet_layer import AXIS_NAMES, NJetLayer
 
 _RECTIFIERS = ("relu", "relu6", "leakyrelu", "prelu", "elu", "selu", "gelu", "silu", "softplus", "mish", "hardsilu")
@@ -140,7 +140,7 @@ class BaseNJetConv(NJetLayer):
         self.leave_frozen_scales_alone()
 
     def call(self, inputs, factor=1.0):
-        x = channels_last(inputs, self.data_format, self.compute_dtype)
+        x = feature_map(inputs, self.data_format, self.compute_dtype)
         outputs = self.convolution_op(x, _arguments.positive("factor", factor))
         if self.use_bias:
             outputs = ops.add(outputs, self.bias)

@@ -4,11 +4,19 @@ import keras
 from keras import ops
 
 
-def channels_last(x, data_format: str, dtype: str | None = None):
-    """A feature map of a data format as a "channels_last" one; integers, as of images, get a dtype if one is given."""
-    if dtype is not None and not keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype)):
-        x = ops.cast(x, dtype)
+def floating(x, dtype: str):
+    """Casts a tensor of integers, such as an image, to a dtype; returns a floating-point tensor as it is."""
+    return x if keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype)) else ops.cast(x, dtype)
+
+
+def channels_last(x, data_format: str):
+    """A feature map of a data format as a "channels_last" one."""
     return x if data_format == "channels_last" else ops.moveaxis(x, 1, -1)
+
+
+def feature_map(x, data_format: str, dtype: str):
+    """What a layer is called with as a "channels_last" feature map of floating-point numbers."""
+    return channels_last(floating(x, dtype), data_format)
 
 
 def from_channels_last(x, data_format: str):

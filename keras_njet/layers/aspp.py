@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_njet import _arguments
-from keras_njet.layers._data_formats import channels_last, from_channels_last, shape_of, spatial
+from keras_njet.layers._data_formats import feature_map, from_channels_last, shape_of, spatial
 
 
 @keras.saving.register_keras_serializable(package="keras_njet")
@@ -87,7 +87,7 @@ class ASPP(keras.layers.Layer):
 
     def call(self, inputs):
         kernels = self.kernels * len(self.rates) if self.tied else self.kernels
-        x = channels_last(inputs, self.data_format, self.compute_dtype)
+        x = feature_map(inputs, self.data_format, self.compute_dtype)
         outputs = sum(
             ops.conv(x, kernel, padding="same", data_format="channels_last", dilation_rate=rate)
             for rate, kernel in zip(self.rates, kernels, strict=True)

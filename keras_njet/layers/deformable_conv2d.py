@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_njet import _arguments
-from keras_njet.layers._data_formats import channels_last, from_channels_last
+from keras_njet.layers._data_formats import feature_map, from_channels_last
 
 
 @keras.saving.register_keras_serializable(package="keras_njet")
@@ -125,7 +125,7 @@ class DeformableConv2D(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs):
-        x = channels_last(inputs, self.data_format, self.compute_dtype)
+        x = feature_map(inputs, self.data_format, self.compute_dtype)
         geometry = (self.strides, self.padding, self.dilation_rate)
         outputs = deformable_convolution(x, self.offsets(x), self.kernel, *geometry)
         if self.use_bias:

@@ -9,7 +9,7 @@ from keras_njet._convolution.sampling import Axis
 from keras_njet._convolution.scale_space import DISCRETIZATIONS, derivative_orders
 from keras_njet._resolution.following import Run
 from keras_njet._resolution.scale import ScaleVariable
-from keras_njet.layers._data_formats import channels_last, from_channels_last, shape_of, spatial
+from keras_njet.layers._data_formats import feature_map, from_channels_last, shape_of, spatial
 from keras_njet.layers._njet_layer import NJetLayer
 
 
@@ -127,7 +127,7 @@ class NJetASPP(NJetLayer):
 
     def call(self, inputs, factor=1.0):
         factor = _arguments.positive("factor", factor)
-        x = channels_last(inputs, self.data_format, self.compute_dtype)
+        x = feature_map(inputs, self.data_format, self.compute_dtype)
         Run(x).watch(self, spatial(x.shape, "channels_last"), factor)
         convolution = self._convolution(ops.shape(x)[1:3], factor)
         (evaluation,) = evaluations.choices(

@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_njet import _arguments
 from keras_njet._convolution.sampling import resample
-from keras_njet.layers._data_formats import channels_last, from_channels_last, shape_of, spatial
+from keras_njet.layers._data_formats import feature_map, from_channels_last, shape_of, spatial
 
 
 @keras.saving.register_keras_serializable(package="keras_njet")
@@ -47,7 +47,7 @@ class ResizeLike(keras.layers.Layer):
     def call(self, inputs):
         x, like = self._pair(inputs)
         new_sizes = spatial(ops.shape(like), self.data_format)
-        x = channels_last(x, self.data_format, self.compute_dtype)
+        x = feature_map(x, self.data_format, self.compute_dtype)
         return from_channels_last(resample(x, new_sizes), self.data_format)
 
     def compute_output_shape(self, input_shape):

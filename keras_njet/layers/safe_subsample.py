@@ -8,7 +8,7 @@ from keras_njet._backend import calling_model, inner_layers
 from keras_njet._convolution.sampling import resample
 from keras_njet._resolution.following import Run
 from keras_njet.layers._base_njet_conv import BaseNJetConv
-from keras_njet.layers._data_formats import channels_last, from_channels_last, shape_of, spatial
+from keras_njet.layers._data_formats import feature_map, from_channels_last, shape_of, spatial
 from keras_njet.layers._njet_layer import NJetLayer
 
 
@@ -74,7 +74,7 @@ class SafeSubsample(NJetLayer):
         run = Run(inputs)
         source = self.find_source(run.model)
         factor = _arguments.positive("factor", factor)
-        x = channels_last(inputs, self.data_format, self.compute_dtype)
+        x = feature_map(inputs, self.data_format, self.compute_dtype)
         self._check_axes(source, len(x.shape) - 2)
         if not source.built:
             raise ValueError(

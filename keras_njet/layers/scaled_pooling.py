@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_njet import _arguments
 from keras_njet._convolution.sizes import rounded
-from keras_njet.layers._data_formats import channels_last, from_channels_last
+from keras_njet.layers._data_formats import feature_map, from_channels_last
 
 MAX_POOLINGS = (keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.layers.MaxPooling3D)
 POOLINGS = (
@@ -69,7 +69,7 @@ class ScaledPooling(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs):
-        x = channels_last(inputs, self.pooling.data_format, self.compute_dtype)
+        x = feature_map(inputs, self.pooling.data_format, self.compute_dtype)
         pool = ops.max_pool if isinstance(self.pooling, MAX_POOLINGS) else ops.average_pool
         x = pool(self.windows(x), self.pool_size, self.strides, "valid", "channels_last")
         return from_channels_last(x, self.pooling.data_format)

@@ -10,7 +10,7 @@ from keras_njet._backend import copy_of, inner_layers, is_graph
 from keras_njet._convolution import sizes
 from keras_njet.layers import ASPP, NJetASPP, ResizeLike, SafeSubsample, ScaledPooling
 from keras_njet.layers._base_njet_conv import BaseNJetConv
-from keras_njet.layers._data_formats import channels_last, from_channels_last, spatial
+from keras_njet.layers._data_formats import channels_last, floating, from_channels_last, spatial
 from keras_njet.layers._njet_conv import NJetConv
 from keras_njet.layers._njet_layer import NJetLayer
 from keras_njet.transforms._rebuilding import Rebuilding, check_graph
@@ -83,7 +83,10 @@ class _Freezing(Rebuilding):
                 "N-Jet layers must be called without a factor to become plain. Received: "
                 f"layer={layer.name!r}, factor={kwargs['factor']}"
             )
-        plain = self.plain(layer, args[0] if args else next(iter(kwargs.values())))
+        x = args[0] if args else next(iter(kwargs.values()))
+        if isinstance(layer, _KINDS):  # which cast integers, as Keras' layers do not
+            x = keras.tree.map_structure(lambda tensor: floating(tensor, layer.compute_dtype), x)
+        plain = self.plain(layer, x)
         if plain is not None:
             return plain
         if isinstance(layer, keras.Layer) and any(isinstance(inner, _KINDS) for inner in inner_layers(layer)):
@@ -156,8 +159,9 @@ class _Freezing(Rebuilding):
 
     @plain.register
     def _(self, layer: ScaledPooling, x):
-        self.check_known(layer, spatial(x.shape, layer.pooling.data_format))
-        x = from_channels_last(layer.windows(channels_last(x, layer.pooling.data_format)), layer.pooling.data_format)
+        data_format = layer.pooling.data_format
+        self.check_known(layer, spatial(x.shape, data_format))
+        x = from_channels_last(layer.windows(channels_last(x, data_format)), data_format)
         changes = {"pool_size": layer.pool_size, "padding": "valid", "name": layer.name}
         return self.once(layer, lambda layer: copy_of(layer.pooling, **changes))(x)
 

@@ -20,13 +20,15 @@ from keras_njet import (
     freeze,
 )
 from keras_njet._backend import inner_layers
-from keras_njet.layers import ASPP, ResizeLike
+from keras_njet.layers import ASPP, ResizeLike, ScaledPooling
 from tests.helpers import skip_without_channels_first, to_numpy
 
 RNG = np.random.default_rng(0)
 SIZES = (13, 9, 8)
 SIGMAS = (0.6, 1.7, 1.1)
 LAYERS = {1: NJetConv1D, 3: NJetConv3D}
+NJET = {**LAYERS, 2: NJetConv2D}
+POOLINGS = {1: keras.layers.AveragePooling1D, 2: keras.layers.AveragePooling2D, 3: keras.layers.AveragePooling3D}
 DEPTHWISE = {1: NJetDepthwiseConv1D, 2: NJetDepthwiseConv2D, 3: NJetDepthwiseConv3D}
 
 
@@ -202,6 +204,18 @@ def test_images_of_any_size():
         freeze(model)
     assert_frozen(model, 2, 12, 15, 3, input_shape=(12, 15, 3))
     assert_frozen(model, 2, 12, 15, 3, input_shape=[12, 15, 3])
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_maps_of_integers_give_fractions(axes):
+    """As they do in the layers of this package, which cast them."""
+    inputs = keras.Input((*SIZES[:axes], 2), dtype="int32")
+    convolution = NJET[axes](2, subsample_rate=4.0)
+    pooled = ScaledPooling(POOLINGS[axes](2), 1.5)(inputs)
+    model = keras.Model(inputs, [convolution(inputs), SafeSubsample(convolution)(inputs), pooled])
+    x = RNG.integers(0, 256, (1, *SIZES[:axes], 2)).astype("int32")
+    for ours, expected in zip(freeze(model)(x), model(x), strict=True):
+        np.testing.assert_allclose(to_numpy(ours), to_numpy(expected), rtol=1e-5, atol=1e-3)
 
 
 def test_several_inputs():
