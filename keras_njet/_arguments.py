@@ -1,6 +1,7 @@
 """Checks of constructor arguments. Most return the value in its standard form, or raise ValueError.
 
-`finite_numbers`, which some of them use, returns None instead; `another` and `of_a_convolution` check nothing.
+`finite_numbers`, which some of them use, returns None instead; `another`, `input_shapes` and `of_a_convolution`
+check nothing.
 """
 
 import functools

@@ -26,6 +26,13 @@ def chosen(monkeypatch):
     return found
 
 
+@pytest.fixture(autouse=True)
+def errors_are_those_that_users_see():
+    """Keras' `TestCase` has errors leave out, for good, in which layer and with which arguments they came up."""
+    yield
+    keras.config.enable_traceback_filtering()
+
+
 @pytest.fixture(autouse=True, scope="module")
 def memory_of_compiled_functions_is_given_back():
     """JAX keeps all that a process has compiled: several gigabytes, after so many tests."""

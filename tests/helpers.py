@@ -37,8 +37,8 @@ def on(backend):
 
 on_torch = on("torch")  # which runs eagerly: compiling takes longest
 
-# Trainings from end to end, exports, benchmarks and examples; some of them no other test runs.
 LONG = bool(os.environ.get("KERAS_NJET_LONG"))
+# Trainings from end to end, exports, benchmarks and examples; some of them no other test runs.
 long = pytest.mark.skipif(not LONG, reason="takes long, and runs with KERAS_NJET_LONG=1")
 
 SHALLOW_APPLICATIONS = ("NIN", "NJetNIN", "AllCNN", "NJetAllCNN", "ResNet32", "NJetResNet32")
@@ -68,7 +68,7 @@ TS_HEADER = """#Waves, of two periods
 
 def examples(count):
     """How many examples a property is tested with: fewer on JAX, which compiles for every shape."""
-    return max(5, count // 5) if keras.backend.backend() == "jax" and not LONG else count
+    return max(5, count // 3) if keras.backend.backend() == "jax" and not LONG else count
 
 
 def skip_without_channels_first():

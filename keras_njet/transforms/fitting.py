@@ -63,8 +63,8 @@ def fit_filters(
     The squared error over all σ on a fine grid, with steps of 3 %, is compared. Around the smallest one the grid is
     refined, unless each filter has a scale that is the same along all axes. Where the filters are matched exactly at
     many scales, the largest is taken, as it needs the smallest coefficients. What an N-Jet filter has outside of the
-    given ones counts as an error, too. Scales for each axis are searched for one
-    axis at a time, in turn, from the best common scale on; the error is never larger than with that one.
+    given ones counts as an error, too. Scales for each axis are searched for one axis at a time, in turn, from the best
+    common scale on; the error is never larger than with that one.
 
     At a high order, several sets of coefficients can give the same filters. Then the set is taken whose filters, once σ
     is enlarged, respond to enlarged images most like the given filters respond to the images (`keras_njet.rescale`).

@@ -69,7 +69,8 @@ def fit_progressively(
     if callable(x) and y is not None:
         raise ValueError(f"A function also gives the targets: `y` must be None. Received: type(y)={type(y).__name__}")
     data_format = data_format_of(model)
-    _check(model, x, validation_data, [factor for factor in factors if factor != 1.0])
+    if any(factor != 1.0 for factor in factors):
+        _check_resizing(model, x, validation_data)
     histories, begun = [], 0
     for factor, count in zip(factors, epochs, strict=True):
         given = _training_data(x, y, factor, data_format) | _validation_data(validation_data, factor, data_format)
@@ -82,14 +83,14 @@ def fit_progressively(
     return histories
 
 
-def _check(model, x, validation_data, factors):
-    """Raises an error if a stage can't be, before the first one begins."""
-    for factor in factors:
-        Plan(model, factor).check(strict=True)
-    if factors and not callable(x):
+def _check_resizing(model, x, validation_data):
+    """Raises an error if the model or the images can't have another size, before the first stage begins."""
+    Plan(model, 1.0).check(strict=True)  # any factor, for all meet the same layers
+    if not callable(x):
         _check_images("x", x)
-    if factors and not callable(validation_data) and validation_data is not None:
-        _check_images("validation_data", validation_data[0])
+    if validation_data is not None and not callable(validation_data):
+        images, *_ = validation_data
+        _check_images("validation_data", images)
 
 
 def _check_images(name, images):

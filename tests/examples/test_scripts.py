@@ -219,7 +219,7 @@ def test_receptive_fields_are_drawn(tmp_path):
     assert (tmp_path / "receptive_field.png").stat().st_size > 10000
 
 
-@long  # the page about images of any size does the same in small
+@long  # `applications/test_any_size` has the accuracy of rescaled networks
 @on_torch
 def test_a_network_moves_to_images_of_other_sizes(tmp_path):
     rows = re.findall(r"(\d+)×\d+ pixels: as it is ([\d.]+), rescaled ([\d.]+)", run_example("any_size", tmp_path))

@@ -8,7 +8,7 @@ from keras_njet import NJetConv2D, NJetDepthwiseConv2D, SafeSubsample, applicati
 from tests.helpers import build_application as build
 from tests.helpers import on_torch
 
-pytestmark = on_torch  # shapes, which Keras infers
+pytestmark = [pytest.mark.usefixtures("little_is_compiled"), on_torch]  # shapes, which Keras infers
 
 
 def trained(model):

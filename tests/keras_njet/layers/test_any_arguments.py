@@ -1,6 +1,6 @@
 """Guards the layers against combinations of arguments that no other test has: all of them at once, drawn at random.
 
-100 examples, 20 on JAX; the environment variable KERAS_NJET_EXAMPLES asks for more. On JAX each layer is compiled as a
+100 examples, 33 on JAX; the environment variable KERAS_NJET_EXAMPLES asks for more. On JAX each layer is compiled as a
 whole, with its activation, which takes less time than compiling its convolution, bias and activation one by one.
 """
 

@@ -95,11 +95,9 @@ def test_a_map_with_other_axes_than_that_of_the_source_is_named_in_the_error(axe
             SafeSubsample(source)(np.zeros((1, *[4] * other, 1), "float32"))
 
 
+@pytest.mark.parametrize("implementation", ["matrix", "dense", "auto"])
 @pytest.mark.parametrize("arguments", [{}, {"strides": 2}, {"padding": "valid"}, {"groups": 2}])
-@pytest.mark.parametrize(
-    ("implementation", "data_format"),
-    [("matrix", "channels_last"), ("dense", "channels_last"), ("dense", "channels_first"), ("auto", "channels_first")],
-)
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
 def test_a_layer_that_subsamples_gives_the_same_as_two_layers(implementation, arguments, data_format):
     shape = (2, 13, 16, 4) if data_format == "channels_last" else (2, 4, 13, 16)
     x = RNG.normal(size=shape).astype("float32")
@@ -221,5 +219,5 @@ def test_it_has_no_sigma_of_its_own():
 
 def test_a_source_that_was_never_called_is_named_in_the_error():
     layer = SafeSubsample(NJetConv2D(1, name="later"), name="shrunk")
-    with pytest.raises(ValueError, match=r"'shrunk' must be called after.*was never called. Received: source='later'$"):
+    with pytest.raises(ValueError, match=r"'shrunk' must be called after.*was never called. Received: source='later'"):
         layer(np.zeros((1, 8, 8, 1), "float32"))

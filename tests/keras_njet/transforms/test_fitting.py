@@ -17,7 +17,7 @@ from keras_njet._convolution.scale_space import derivative_orders, sampled_deriv
 from keras_njet._convolution.sizes import filter_radius
 from tests.helpers import on_torch, to_numpy
 
-pytestmark = on_torch  # it is computed by NumPy
+pytestmark = [pytest.mark.usefixtures("little_is_compiled"), on_torch]  # it is computed by NumPy
 
 RNG = np.random.default_rng(0)
 
