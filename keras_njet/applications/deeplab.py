@@ -189,6 +189,15 @@ def _cut(backbone, stage):
     return keras.Model(backbone.inputs[0], outputs[0], name=backbone.name)
 
 
+_STRIDED = (
+    keras.layers.Conv2D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv2D,
+    keras.layers.MaxPooling2D,
+    keras.layers.AveragePooling2D,
+)
+
+
 class _Survey(Rebuilding):
     """Finds the `_Place` of each layer that works on feature maps, by its id, with an image of a known size."""
 
@@ -218,8 +227,9 @@ class _Survey(Rebuilding):
             self.padded[id(output)] = x, layer.padding
         x, padding = self.padded.get(id(x), (x, None))
         before, _ = self.strides.get(id(x), (1, x))
-        # Layer by layer: a map is rounded up at each, so the ratio of image to map would not be whole.
-        shrinks = x.shape[self.axis] / output.shape[self.axis]
+        # Layer by layer: a map is rounded up at each, so the ratio of image to map would not be whole. Filters that are
+        # not padded make maps smaller, too, by half or more if these have few pixels, but have no stride.
+        shrinks = layer.strides[0] if isinstance(layer, _STRIDED) else x.shape[self.axis] / output.shape[self.axis]
         after = before * round(shrinks) if shrinks > 1 else max(1, round(before * shrinks))
         self.strides[id(output)] = after, output
         self.places[id(layer)] = _Place(before, after, padding)

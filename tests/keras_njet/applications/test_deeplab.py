@@ -209,6 +209,17 @@ def test_dilations_do_not_depend_on_the_size_of_the_images(size):
     assert strides == {"s2": 2, "s3": 1, "s4": 1}
 
 
+def test_filters_that_are_not_padded_have_no_stride_on_maps_of_few_pixels():
+    inputs = keras.Input((20, 20, 3))
+    strided = keras.layers.Conv2D(4, 3, 4, "same")(inputs)
+    x = keras.layers.Conv2D(4, 3, name="valid")(strided)  # from 5 pixels to 3
+    x = keras.layers.MaxPooling2D(2, 1, name="pool")(x)  # to 2
+    backbone = keras.Model(inputs, x)
+    assert dilate(backbone, 4).output_shape == backbone.output_shape
+    with pytest.raises(ValueError, match=r"one of \[1, 4\]. Received: output_stride=8$"):
+        dilate(backbone, 8)
+
+
 def test_batch_normalization_is_frozen_in_models_inside_the_backbone_too():
     inner = keras.Sequential([keras.Input((None, None, 3)), keras.layers.BatchNormalization(name="normalize")])
     inputs = keras.Input((None, None, 3))
