@@ -7,7 +7,7 @@ import pytest
 from applications.data_sets import images, multiscale_fashion_mnist
 from keras_njet import applications
 from keras_njet.applications import _weights
-from tests.helpers import DATA, needs_fashion_mnist, on_torch, skip_without, to_numpy
+from tests.helpers import DATA, ROOT, needs_fashion_mnist, on_torch, skip_without, to_numpy
 from tests.helpers import build_application as build
 
 pytestmark = pytest.mark.usefixtures("little_is_compiled")
@@ -26,6 +26,20 @@ def load(model, name, **arguments):
 def test_there_are_released_weights():
     assert ("NJetNIN", "fashion_mnist") in RELEASES
     assert ("NIN", "fashion_mnist") in RELEASES
+
+
+def test_the_table_of_families_says_which_have_weights():
+    titles = {
+        "cifar10": "CIFAR-10",
+        "fashion_mnist": "Fashion-MNIST",
+        "multiscale_fashion_mnist": "multi-scale Fashion-MNIST",
+    }
+    text, _ = (ROOT / "applications/README.md").read_text().split("## Studies")
+    rows = [line.split(" | ") for line in text.splitlines() if "README.md) | " in line]
+    assert len(rows) == 6
+    for _, networks, said in rows:
+        names = sorted({titles[name] for model, name in RELEASES if f"`{model}`" in networks})
+        assert said.split(", `")[0].removesuffix(" |") == (" and ".join(names) or "none")
 
 
 def test_each_that_is_listed_loads_with_the_arguments_that_are_listed():
