@@ -45,6 +45,7 @@ def list_weights() -> list[dict]:
     NJetNIN cifar10 test_accuracy 0.8243 none stated by its authors
     NJetUNet multiscale_fashion_mnist test_miou 0.4494 MIT
     AllCNN cifar10 test_accuracy 0.7933 none stated by its authors
+    NJetAllCNN cifar10 test_accuracy 0.7973 none stated by its authors
     >>> row = keras_njet.applications.list_weights()[0]
     >>> shape = (28, 28, row["channels"])
     >>> model = keras_njet.applications.NIN(weights=row["weights"], input_shape=shape, **row["arguments"])
