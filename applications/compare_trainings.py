@@ -168,14 +168,14 @@ def plot(results, path):
         axes.set(ylabel="size of the feature map (pixels)", ylim=(0, None))  # of all lines, so at the end
     of_metric.set(ylabel=next(iter(curves(results))).removeprefix("test "), ylim=(None, 1))
     of_sigma.set(ylabel="σ (pixels)", ylim=(0, None))
-    most = max(len(axes.get_legend_handles_labels()[0]) for axes in figure.axes)
-    height = 4 + 0.25 * most
+    counts = [len(axes.get_legend_handles_labels()[0]) for axes in figure.axes]
+    height = 4 + 0.25 * max(counts)
     figure.set_figheight(height)
-    for axes in figure.axes:
+    for axes, count in zip(figure.axes, counts, strict=True):
         axes.set(xlabel="epochs")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-        if axes.get_legend_handles_labels()[0]:  # below the curves, not on them
+        if count:  # below the curves, not on them
             axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.8 / height))
     figure.savefig(path, dpi=110)
 

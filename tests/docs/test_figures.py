@@ -60,6 +60,17 @@ def of_network(run, metric="test_accuracy"):
     return results(run)["metrics"][metric]
 
 
+def points(run, other, metric="test_accuracy"):
+    """How much more a run has than another one, in points."""
+    return 100 * (of_network(run, metric) - of_network(other, metric))
+
+
+def of_seed_1(networks):
+    """The accuracies of N-Jet-NIN and of NIN, and the points between them."""
+    _, njet, _, nin = networks
+    return [of_network(njet), of_network(nin), points(njet, nin)]
+
+
 def of_series(method):
     return mean_std([row["test_accuracy"] for row in runs("series/results/OSULeaf", method=method)])
 
@@ -121,6 +132,13 @@ def of_seeds(*sizes, network="NJetNIN", method="rescaled", data="fashion_mnist")
     return [f"{statistics.mean(row[size]['accuracy'] for row in rows):.3f}" for size in sizes]
 
 
+def parameters_of_pyramids():
+    """Of ASPP, which has four 3×3 filters from 64 channels to 11 classes and a bias, and of the N-Jets beside it."""
+    counts = [of_network(run, "trained_parameters") for run in CAMVID]
+    backbone = counts[0] - (4 * 9 * 64 * 11 + 11)
+    return [count - backbone for count in counts]
+
+
 def at_smaller_sizes():
     methods = ("rescaled, integrated, statistics", "rescaled, statistics")
     return [accuracies("NJetNIN", method)[size] for method in methods for size in ("0.75", "0.5")]
@@ -132,7 +150,7 @@ FASHION_MNIST, CIFAR10 = (
 )
 ALL_CNN = [f"all_cnn/results/cifar10/{name}/seed-0" for name in ("NJetAllCNN", "AllCNN")]
 ISBI = "unet/results/isbi_em/NJetUNet"
-CAMVID = [f"deeplab/results/camvid/{name}" for name in ("NJetDeepLabV2-order3", "DeepLabV2")]
+CAMVID = [f"deeplab/results/camvid/{name}" for name in ("DeepLabV2", "NJetDeepLabV2-order1", "NJetDeepLabV2-order3")]
 CLAIMS = [  # a page, a sentence of it, and the figures in it
     ("README.md", "it learns {}, {}, {} and {}", learned_sigma),
     ("README.md", "with the power {} of their size", power_of_sigma),
@@ -156,22 +174,22 @@ CLAIMS = [  # a page, a sentence of it, and the figures in it
     (
         "applications/nin/README.md",
         "`width=0.25`. N-Jet-NIN has {:.1f} points more than NIN",
-        lambda: [100 * (of_network(CIFAR10[0]) - of_network(CIFAR10[2]))],
+        lambda: [points(CIFAR10[0], CIFAR10[2])],
     ),
     (
         "applications/nin/README.md",
         "`input_shape=(28, 28, 1)`. N-Jet-NIN has {:.1f} points more than NIN",
-        lambda: [100 * (of_network(FASHION_MNIST[0]) - of_network(FASHION_MNIST[2]))],
+        lambda: [points(FASHION_MNIST[0], FASHION_MNIST[2])],
     ),
     (
         "applications/nin/README.md",
-        "From seed 1 it has {:.4f} and NIN {:.4f}: 1.2 points more",
-        lambda: [of_network(CIFAR10[1]), of_network(CIFAR10[3])],
+        "From seed 1 it has {:.4f} and NIN {:.4f}: {:.1f} points more",
+        lambda: of_seed_1(CIFAR10),
     ),
     (
         "applications/nin/README.md",
-        "From seed 1 it has {:.4f} and NIN {:.4f}: 0.4 points more",
-        lambda: [of_network(FASHION_MNIST[1]), of_network(FASHION_MNIST[3])],
+        "From seed 1 it has {:.4f} and NIN {:.4f}: {:.1f} points more",
+        lambda: of_seed_1(FASHION_MNIST),
     ),
     (
         "applications/all_cnn/README.md",
@@ -181,7 +199,7 @@ CLAIMS = [  # a page, a sentence of it, and the figures in it
     (
         "applications/all_cnn/README.md",
         "the N-Jet has {:.1f} points more",
-        lambda: [100 * (of_network(ALL_CNN[0], "train_accuracy") - of_network(ALL_CNN[1], "train_accuracy"))],
+        lambda: [points(*ALL_CNN, "train_accuracy")],
     ),
     (
         "applications/all_cnn/README.md",
@@ -221,7 +239,17 @@ CLAIMS = [  # a page, a sentence of it, and the figures in it
     (
         "applications/deeplab/README.md",
         "With order 3 the N-Jet has {:.0f} points more, on test images",
-        lambda: [100 * (of_network(CAMVID[0], "test_miou") - of_network(CAMVID[1], "test_miou"))],
+        lambda: [points(CAMVID[2], CAMVID[0], "test_miou")],
+    ),
+    (
+        "applications/deeplab/README.md",
+        "with order 1 it has {:.0f} point more on test images and {:.0f} less on training images",
+        lambda: [points(CAMVID[1], CAMVID[0], "test_miou"), points(CAMVID[0], CAMVID[1], "train_miou")],
+    ),
+    (
+        "applications/deeplab/README.md",
+        "has {0:,.0f} parameters as ASPP, {2:,.0f} with order 3 and {1:,.0f} with order 1",
+        parameters_of_pyramids,
     ),
     (
         "applications/any_size/README.md",
